@@ -1,0 +1,1 @@
+"""Plans in, running vassals out: a pure core and a thin rim of asyncio around it."""
