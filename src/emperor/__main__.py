@@ -1,6 +1,6 @@
 """``python -m emperor``."""
 
-from emperor.cli import main
+from emperor.cli.main import main
 
 if __name__ == "__main__":
     main()
