@@ -1,0 +1,1 @@
+"""The guardian: the small blocking process that is the parent of all vassals."""

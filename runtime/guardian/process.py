@@ -1,0 +1,319 @@
+"""The guardian itself: starts vassals, reports their ends, and ends them all with the daemon.
+
+It blocks in one poll and owns one socket, whose other end is the daemon's. It does not read a
+configuration, write a log or know what a vassal is for, so there is little it can die of.
+
+A process that leaves its vassal's session (setsid) cannot be found by the group. It comes to
+the guardian when its parent dies. It is left alone while the daemon lives, as uWSGI leaves a
+daemon that it attached by pidfile, and reaped when it ends; with the daemon it dies too.
+"""
+
+import errno
+import fcntl
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from emperor.runtime.guardian.groups import (
+    Lingering,
+    become_subreaper,
+    children,
+    kill_group,
+    signal_group,
+)
+from emperor.runtime.guardian.launch import IGNORED, describe, launch
+from emperor.runtime.guardian.messages import (
+    HIGHEST_TARGET,
+    PACKET_BYTES,
+    Adopt,
+    Body,
+    Exited,
+    Failed,
+    Forget,
+    Report,
+    Signal,
+    Spawn,
+    Spawned,
+    decode,
+    encode,
+)
+
+# Small helpings, so that the end of the daemon is noticed soon in the thick of work.
+_PACKETS_AT_A_TIME = 16
+_BURIALS_AT_A_TIME = 256
+_FAREWELL_SECONDS = 5.0
+_MESSAGE_CHARACTERS = 1_000
+_RIGHTS_SPACE = socket.CMSG_SPACE(253 * 4)  # the kernel passes no more in one packet
+_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
+
+
+class GuardianProcess:
+    """The state of the guardian; ``run`` returns when the daemon's end of the socket closes."""
+
+    def __init__(self, daemon: socket.socket, *, wake: tuple[int, int], home: int) -> None:
+        self._daemon = daemon
+        self._wake_read, self._wake_write = wake
+        self._home = home
+        self._buffer = bytearray(PACKET_BYTES)
+        self._vassals: set[int] = set()
+        self._adopted: set[int] = set()
+        self._lingering = Lingering()
+        self._reports: deque[bytes] = deque()
+        self._poll = select.poll()
+        self._poll.register(self._wake_read, select.POLLIN)
+        self._poll.register(self._daemon, select.POLLIN)
+
+    def run(self) -> None:
+        """Serve the daemon until it is gone; requests still unread then are not carried out."""
+        while True:
+            left = self._lingering.seconds_left(time.monotonic())
+            ready = dict(self._poll.poll(None if left is None else 1000 * left))
+            state = ready.get(self._daemon.fileno(), 0)
+            if state & _GONE:
+                return
+            if state & select.POLLIN and not self._serve():
+                return
+            if self._wake_read in ready:
+                self._bury()
+            for pid, status in self._lingering.tick(time.monotonic()):
+                self._report(Exited(pid=pid, status=status))
+            self._flush()
+
+    def farewell(self) -> None:
+        """SIGKILL every vassal's group, then the orphans that come of it, until none is left.
+
+        Waits at most five seconds for what has its SIGKILL and does not die.
+        """
+        deadline = time.monotonic() + _FAREWELL_SECONDS
+        for pgid in (*self._vassals, *self._adopted, *self._lingering):
+            kill_group(pgid)
+        self._poll.unregister(self._daemon)
+        while _reap_all():
+            for pid in children():
+                kill_group(os.getpgid(pid))
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            self._poll.poll(1000 * left)
+            _drain(self._wake_read)
+
+    # Requests
+
+    def _serve(self) -> bool:
+        """Carry out some requests; False at the end of the daemon."""
+        for _ in range(_PACKETS_AT_A_TIME):
+            try:
+                size, ancillary, flags, _ = self._daemon.recvmsg_into(
+                    [self._buffer], _RIGHTS_SPACE, socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return True
+            except ConnectionResetError:
+                return False
+            descriptors = _rights(ancillary)
+            try:
+                if not size:
+                    return False
+                self._obey(
+                    self._buffer[:size],
+                    descriptors,
+                    lost=bool(flags & socket.MSG_CTRUNC),
+                )
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+        return True
+
+    def _obey(self, packet: bytearray, descriptors: list[int], *, lost: bool) -> None:
+        match decode(packet):
+            case Spawn() | Body() as request:
+                self._report(self._start(request, descriptors, lost=lost))
+            case Signal(pid=pid, signum=signum, group=group):
+                self._signal(pid, signum, group=group)
+            case Adopt(pid=pid):
+                self._adopted.add(pid)
+            case Forget(pid=pid):
+                self._adopted.discard(pid)
+            case message:
+                raise TypeError(f"not a request: {message!r}")
+
+    def _start(self, request: Spawn | Body, descriptors: list[int], *, lost: bool) -> Report:
+        try:
+            _raise_above_targets(descriptors)
+            if lost:
+                raise OSError(errno.EMFILE, "descriptors were lost on the way")
+            passed = descriptors
+            if isinstance(request, Body):
+                request, passed = _read_body(descriptors[0]), descriptors[1:]
+            pid = launch(request, passed, self._home)
+        except (OSError, ValueError) as error:
+            number, text = describe(error)
+            return Failed(
+                request_id=request.request_id, errno=number, message=text[:_MESSAGE_CHARACTERS]
+            )
+        if pid in self._lingering:  # the number is used again: the old group is gone
+            self._settle([pid])
+        self._vassals.add(pid)
+        return Spawned(request_id=request.request_id, pid=pid)
+
+    def _signal(self, pid: int, signum: int, *, group: bool) -> None:
+        # A vassal of ours is not reaped while it is in the set, so the number is its own.
+        if pid not in self._vassals and pid not in self._adopted:
+            return
+        if group:
+            signal_group(pid, signum)
+            return
+        try:
+            os.kill(pid, signum)
+        except (ProcessLookupError, PermissionError):
+            return  # an adopted one that is gone; its end is the daemon's to see
+
+    # Deaths
+
+    def _bury(self) -> None:
+        """Reap what has died; of a vassal, kill the group before its number is given free."""
+        _drain(self._wake_read)
+        touched = set()
+        for _ in range(_BURIALS_AT_A_TIME):
+            pid = _next_dead()
+            if pid is None:
+                break
+            touched.add(pid if pid in self._vassals else os.getpgid(pid))
+            self._reap(pid)
+        else:
+            os.write(self._wake_write, b"\0")  # there may be more
+        self._settle([pgid for pgid in touched if pgid in self._lingering])
+
+    def _reap(self, pid: int) -> None:
+        if pid not in self._vassals:
+            os.waitpid(pid, 0)
+            return
+        kill_group(pid)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        self._vassals.remove(pid)
+        self._lingering.add(pid, status, time.monotonic())
+
+    def _settle(self, pgids: Sequence[int]) -> None:
+        for pid, status in self._lingering.settle(pgids):
+            self._report(Exited(pid=pid, status=status))
+
+    # Reports
+
+    def _report(self, report: Report) -> None:
+        self._reports.append(encode(report))
+
+    def _flush(self) -> None:
+        """Send what the socket takes now; a slow daemon delays its reports, never a death."""
+        while self._reports:
+            try:
+                self._daemon.send(self._reports[0])
+            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+                break
+            self._reports.popleft()
+        wanted = select.POLLIN | (select.POLLOUT if self._reports else 0)
+        self._poll.modify(self._daemon, wanted)
+
+
+def main() -> None:
+    """Run as ``--socket FD [--nofile SOFT]`` (a limit in descriptors); never returns."""
+    arguments = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+    for signum in IGNORED:
+        signal.signal(signum, signal.SIG_IGN)
+    become_subreaper()
+    _keep_descriptors_private()
+    if "--nofile" in arguments:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(arguments["--nofile"]), hard))
+    daemon = socket.socket(fileno=_above_targets(int(arguments["--socket"])))
+    daemon.setblocking(False)
+    home = _above_targets(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    guardian = GuardianProcess(daemon, wake=_wake_on_child(), home=home)
+    guardian.run()
+    guardian.farewell()
+    os._exit(0)
+
+
+def _keep_descriptors_private() -> None:
+    """Let nothing but 0, 1 and 2 reach a vassal, and make 0 /dev/null."""
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        if descriptor > 2:
+            try:
+                os.set_inheritable(descriptor, False)
+            except OSError:
+                continue  # the one that listed the directory
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(null, True)
+    os.dup2(null, 0, inheritable=True)
+    os.close(null)
+
+
+def _wake_on_child() -> tuple[int, int]:
+    """Have SIGCHLD write to a pipe; return its two ends."""
+    read, write = map(_above_targets, os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+    return read, write
+
+
+def _above_targets(descriptor: int) -> int:
+    """Move a descriptor out of the numbers that vassals are given."""
+    if descriptor > HIGHEST_TARGET:
+        return descriptor
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGHEST_TARGET + 1)
+    os.close(descriptor)
+    return moved
+
+
+def _raise_above_targets(descriptors: list[int]) -> None:
+    for index, descriptor in enumerate(descriptors):
+        descriptors[index] = _above_targets(descriptor)
+
+
+def _rights(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """Return the descriptors that came with a packet."""
+    return [
+        descriptor
+        for level, kind, data in ancillary
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+        for descriptor in memoryview(data[: len(data) - len(data) % 4]).cast("i")
+    ]
+
+
+def _read_body(descriptor: int) -> Spawn:
+    message = decode(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+    if not isinstance(message, Spawn):
+        raise TypeError(f"not a spawn: {message!r}")
+    return message
+
+
+def _next_dead() -> int | None:
+    """Return the pid of a dead child, still to be reaped."""
+    try:
+        dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return dead.si_pid if dead else None
+
+
+def _reap_all() -> bool:
+    """Reap every dead child; say whether there are others."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _drain(pipe: int) -> None:
+    try:
+        while len(os.read(pipe, 4096)) == 4096:
+            pass
+    except BlockingIOError:
+        return
