@@ -52,7 +52,16 @@ def _apply(run: Evaluation, entry: Entry) -> None:
         HANDLERS[facts["setter"]](run, entry.key, entry.value, entry.origin, entry)
     else:
         _check_value(run, entry, facts["setter"])
+        if entry.key == "cron2":
+            _cut_cron(entry)
     entry.done = True
+
+
+def _cut_cron(entry: Entry) -> None:
+    """uWSGI's reader of ``cron2`` cuts the very text that it lists, before the command."""
+    settings, space, _ = (entry.value or "").partition(" ")
+    if space and "=" in settings:
+        entry.whole, entry.value = entry.value, settings
 
 
 def _check_value(run: Evaluation, entry: Entry, setter: str) -> None:

@@ -37,6 +37,7 @@ CODES: dict[str, str] = {
     "not-utf8": "bytes that are not UTF-8",
     "yaml-unsupported": "yaml that uWSGI drops silently",
     "json-duplicate": "a key that stands more than once in an object",
+    "emperor-option": "an option that the Emperor does not obey, or not as written",
     "undeliverable": "a value that cannot be handed to the vassal unchanged",
 }
 
@@ -76,13 +77,17 @@ class Diagnostics:
         """Whether uWSGI would refuse the configuration."""
         return any(item.severity is Severity.ERROR for item in self.items)
 
-    def warn(self, code: str, message: str, at: Origin | None, remedy: str | None = None) -> None:
+    def warn(
+        self, code: str, message: str, at: Origin | None, remedy: str | None = None
+    ) -> None:
         """Record what uWSGI accepts but nobody means; once for each place."""
         found = make(code, message, at, remedy, Severity.WARNING)
         if found not in self.items:
             self.items.append(found)
 
-    def stop(self, code: str, message: str, at: Origin | None, remedy: str | None = None) -> Stop:
+    def stop(
+        self, code: str, message: str, at: Origin | None, remedy: str | None = None
+    ) -> Stop:
         """Record an error and give what the caller raises."""
         self.items.append(make(code, message, at, remedy, Severity.ERROR))
         return Stop(code)

@@ -7,7 +7,7 @@ The steps of ``Evaluation.append`` follow what uWSGI was observed to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from emperor.compiler.catalogue import Facts, by_plugin
@@ -34,10 +34,11 @@ class Entry:
     """One option of the list. ``value`` is ``None`` for a flag that was given none.
 
     ``steps`` are the texts the value had before each replacement of a placeholder; ``runs`` is
-    what a custom option ran that was used before its declaration.
+    what a custom option ran that was used before its declaration; ``whole`` is the value that
+    acted, where uWSGI cuts what it lists.
     """
 
-    __slots__ = ("acts_at_reading", "done", "key", "origin", "runs", "steps", "value")
+    __slots__ = ("acts_at_reading", "done", "key", "origin", "runs", "steps", "value", "whole")
 
     def __init__(self, key: str, value: str | None, origin: Origin) -> None:
         self.key = key
@@ -47,6 +48,7 @@ class Entry:
         self.acts_at_reading = False
         self.steps: tuple[str, ...] = ()
         self.runs: list[tuple[str, str | None, Origin]] | None = None
+        self.whole: str | None = None
 
 
 #: What acts at once: (evaluation, key, value, origin, the entry if it is listed).
@@ -54,7 +56,11 @@ Handler = Callable[["Evaluation", str, "str | None", "Origin", "Entry | None"], 
 
 
 class Evaluation:
-    """The state of one run. ``handlers`` maps a setter of the catalogue to what it does."""
+    """The state of one run.
+
+    ``handlers`` maps a setter of the catalogue to what it does; ``facts_of_vassal`` are our own
+    placeholders (``vassal.name``); ``further_options`` are options of ours.
+    """
 
     def __init__(
         self,
@@ -64,6 +70,8 @@ class Evaluation:
         environment: dict[str, str],
         diagnostics: Diagnostics,
         handlers: dict[str, Handler],
+        facts_of_vassal: Mapping[str, str] | None = None,
+        further_options: Iterable[Facts] = (),
     ) -> None:
         self.reader = reader
         self.target = target
@@ -80,6 +88,8 @@ class Evaluation:
         self._by_plugin = by_plugin(target.catalogue_version)
         self._core = self._by_plugin["core"]
         self._of_plugins: dict[str, Facts] = {}
+        self.facts_of_vassal = facts_of_vassal or {}
+        self._of_plugins.update((facts["name"], facts) for facts in further_options)
         self.plugins: set[str] = set()
         self.plugin_directories: list[str] = []
         self.custom: dict[str, str] = {}
@@ -213,6 +223,11 @@ class Evaluation:
         """The value of the first option of that name; nothing for a flag without one."""
         entry = self.first.get(name)
         return None if entry is None else entry.value
+
+    def placeholder(self, name: str) -> str | None:
+        """What ``%(name)`` stands for: an option, or else a fact of the vassal."""
+        found = self.value_of(name)
+        return self.facts_of_vassal.get(name) if found is None else found
 
     # -- lists and blocks -----------------------------------------------------------------
 

@@ -49,9 +49,7 @@ def _pass(run: Evaluation, opening: str, grammar: str, lookup: Lookup) -> None:
             _expand(run, entry, opening, grammar, lookup)
 
 
-def _expand(
-    run: Evaluation, entry: Entry, opening: str, grammar: str, lookup: Lookup
-) -> None:
+def _expand(run: Evaluation, entry: Entry, opening: str, grammar: str, lookup: Lookup) -> None:
     """Replace what can be replaced in one value, from left to right."""
     text, skipped, count = entry.value or "", 0, 0
     steps = list(entry.steps)
@@ -109,7 +107,7 @@ def _content(run: Evaluation, url: str, entry: Entry) -> str:
 def _option(run: Evaluation, name: str, entry: Entry) -> str | None:
     """What ``%(NAME)`` stands for; a name with a space in it is computed."""
     if " " not in name:
-        return run.value_of(name)
+        return run.placeholder(name)
     try:
         return arithmetic.evaluate(name, run.value_of)
     except arithmetic.Crash:

@@ -58,9 +58,7 @@ def _parse(text: str) -> Node:
 def _at_first_bad_byte(text: str) -> BadFormat:
     index = next(i for i, character in enumerate(text) if 0xDC80 <= ord(character) <= 0xDCFF)
     line, column = text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
-    return BadFormat(
-        "syntax", "JSON must be UTF-8", line, column, "save the file in UTF-8"
-    )
+    return BadFormat("syntax", "JSON must be UTF-8", line, column, "save the file in UTF-8")
 
 
 def _what_is_wrong(error: UnexpectedInput) -> str:

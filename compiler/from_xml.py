@@ -50,9 +50,15 @@ def _parse(text: str) -> etree._Element:
         root: etree._Element = etree.fromstring(to_bytes(text), parser)
     except etree.XMLSyntaxError as error:
         line, column = error.position if error.position[0] else (1, 1)
-        code = "xml-entity" if "ntity" in error.msg and "reference loop" in error.msg else "syntax"
+        code = (
+            "xml-entity" if "ntity" in error.msg and "reference loop" in error.msg else "syntax"
+        )
         raise BadFormat(
-            code, f"this is not valid XML: {_short(error.msg)}", line, max(1, column), _remedy(text)
+            code,
+            f"this is not valid XML: {_short(error.msg)}",
+            line,
+            max(1, column),
+            _remedy(text),
         ) from None
     return root
 

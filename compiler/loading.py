@@ -116,7 +116,10 @@ def _enter(
         run.magic.enter_source(path)
     elif path == "-":
         raise run.diagnostics.stop(
-            "missing-file", f'there is no file "{path}"', origin, "standard input has no sections"
+            "missing-file",
+            f'there is no file "{path}"',
+            origin,
+            "standard input has no sections",
         )
     elif path or section is None:
         run.magic.enter_file(path, section or "")
@@ -223,10 +226,7 @@ def _append_all(
         directive: Directive
         for directive in _reader(run, kind)(source.parsed, section, warn):
             key, value, line, column, width = directive
-            run.append(
-                key, value, Origin(source=source, line=line, column=column, width=width)
-            )
+            run.append(key, value, Origin(source=source, line=line, column=column, width=width))
     except BadFormat as error:
         at = Origin(source=source, line=error.line, column=error.column)
         raise run.diagnostics.stop(error.code, error.message, at, error.remedy) from None
-

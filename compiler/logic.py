@@ -127,9 +127,7 @@ def _condition(
     return test
 
 
-def _lookup(
-    find: Callable[[Evaluation, str], str | None], *, is_negated: bool = False
-) -> Test:
+def _lookup(find: Callable[[Evaluation, str], str | None], *, is_negated: bool = False) -> Test:
     """``NAME`` or ``NAME=VALUE``: a test whose ``%(_)`` is the value that was found."""
 
     def test(run: Evaluation, argument: str, origin: Origin) -> Texts:
@@ -162,9 +160,7 @@ def _pair(name: str, make: Callable[[bool], Test]) -> dict[str, Test]:
     return {f"if-{name}": make(False), f"if-not-{name}": make(True)}
 
 
-def _conditions(
-    name: str, holds: Callable[[Evaluation, str, Origin], bool]
-) -> dict[str, Test]:
+def _conditions(name: str, holds: Callable[[Evaluation, str, Origin], bool]) -> dict[str, Test]:
     return _pair(name, lambda negated: _condition(holds, is_negated=negated))
 
 
@@ -174,7 +170,9 @@ TESTS: dict[str, Test] = {
     "for-times": _for_times,
     "for-readline": _for_readline,
     **_pair("opt", lambda n: _lookup(lambda run, name: run.value_of(name), is_negated=n)),
-    **_pair("env", lambda n: _lookup(lambda run, name: run.environment.get(name), is_negated=n)),
+    **_pair(
+        "env", lambda n: _lookup(lambda run, name: run.environment.get(name), is_negated=n)
+    ),
     **_pair("reload", lambda negated: _reload(is_negated=negated)),
     **_conditions("exists", lambda run, path, _: run.reader.is_readable(path)),
     **_conditions("file", lambda run, path, _: run.reader.is_file(path)),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from emperor.compiler.catalogue import Facts
 from emperor.compiler.command_line import CommandLine, append_environment
 from emperor.compiler.configure import configure
 from emperor.compiler.diagnostics import Diagnostic, Diagnostics, Severity, Stop
@@ -47,11 +48,14 @@ def compile_arguments(
     target: Target,
     vassal: int | None = None,
     is_strict: bool = False,
+    facts_of_vassal: Mapping[str, str] | None = None,
+    further_options: Iterable[Facts] = (),
 ) -> Compiled:
     """Compile a uWSGI command line (without the program's name).
 
     ``vassal`` is the index of the argument that names the vassal's own file, so that errors
     about it point at the file. ``is_strict`` is uWSGI's ``strict`` from the first line on.
+    ``facts_of_vassal`` and ``further_options`` are our own placeholders and options.
     Mistakes come back as diagnostics; only our own bugs raise.
     """
     diagnostics = Diagnostics()
@@ -66,6 +70,8 @@ def compile_arguments(
         environment=variables,
         diagnostics=diagnostics,
         handlers=HANDLERS,
+        facts_of_vassal=facts_of_vassal,
+        further_options=further_options,
     )
     run.is_reload = "UWSGI_RELOADS" in environment
     run.is_strict = is_strict

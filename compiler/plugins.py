@@ -21,7 +21,6 @@ def load_plugins(
             continue
         if is_loadable(run, name):
             run.add_plugin(plugin_of(_bare(name)))
-            run.plugins.add(_bare(name))
         elif key.startswith("need-"):
             raise run.diagnostics.stop(
                 "missing-plugin",

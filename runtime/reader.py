@@ -39,7 +39,9 @@ class FileReader:
     """Reads for one compile. ``allowed`` names the sources that may be read besides files:
     "fd", "exec", "http"."""
 
-    def __init__(self, *, cwd: str | None = None, allowed: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, *, cwd: str | None = None, allowed: frozenset[str] = frozenset()
+    ) -> None:
         self._cwd = cwd if cwd is not None else os.getcwd()
         self._is_elsewhere = cwd is not None
         self.allowed = allowed

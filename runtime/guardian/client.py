@@ -69,7 +69,12 @@ class Guardian:
         self._gone: asyncio.Future[int] = self._loop.create_future()
         self._is_closing = False
         self._is_pausing = False
-        self._pidfd = os.pidfd_open(pid)
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
         self._loop.add_reader(channel, self._read)
         self._loop.add_reader(self._pidfd, self._bury)
 
@@ -87,14 +92,14 @@ class Guardian:
         is). Raises OSError if it cannot be started.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            ours.setblocking(False)
-            try:
+        ours.setblocking(False)
+        try:
+            with theirs:
                 pid = _spawn_guardian(theirs, soft_nofile)
-            except OSError:
-                ours.close()
-                raise
-        return cls(pid=pid, channel=ours, on_report=on_report, on_death=on_death)
+            return cls(pid=pid, channel=ours, on_report=on_report, on_death=on_death)
+        except OSError:
+            ours.close()
+            raise
 
     @property
     def backlog(self) -> int:

@@ -4,34 +4,15 @@ The law: SIGKILL goes to a dead vassal's group before its main process is reaped
 the number cannot be used again), and the vassal counts as gone when its group is empty.
 """
 
-import ctypes
 import os
 import signal
 from collections.abc import Iterable, Iterator
 
-_PR_SET_CHILD_SUBREAPER = 36
 _FIRST_CHECK_SECONDS = 0.02
 _LONGEST_CHECK_SECONDS = 1.0
 
 Remains = tuple[int, int]
 """The number of a group that is gone, and the exit code or -signal of its leader."""
-
-
-def become_subreaper() -> None:
-    """Have the orphans among this process's descendants come to it; OSError if refused."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-def children() -> tuple[int, ...]:
-    """Return the pids of this process's children, zombies among them."""
-    pids: list[int] = []
-    for thread in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{thread}/children", encoding="ascii") as listing:
-            pids += map(int, listing.read().split())
-    return tuple(pids)
 
 
 def signal_group(pgid: int, signum: int) -> bool:

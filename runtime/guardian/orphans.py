@@ -11,13 +11,8 @@ import signal
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from emperor.runtime.guardian.groups import (
-    Lingering,
-    Remains,
-    children,
-    kill_group,
-    signal_group,
-)
+from emperor.runtime.guardian.children import children
+from emperor.runtime.guardian.groups import Lingering, Remains, kill_group, signal_group
 
 UNKNOWN_STATUS = 255
 """The status of a vassal that died, and was reaped, while nobody could tell."""

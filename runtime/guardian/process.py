@@ -9,7 +9,6 @@ daemon that it attached by pidfile, and reaped when it ends; with the daemon it 
 """
 
 import errno
-import fcntl
 import os
 import resource
 import select
@@ -20,16 +19,23 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from emperor.runtime.guardian.groups import (
-    Lingering,
+from emperor.runtime.guardian.children import (
     become_subreaper,
     children,
-    kill_group,
-    signal_group,
+    next_dead,
+    reap_all,
 )
+from emperor.runtime.guardian.descriptors import (
+    RIGHTS_SPACE,
+    above_targets,
+    close_all,
+    keep_private,
+    move_above_targets,
+    rights,
+)
+from emperor.runtime.guardian.groups import Lingering, kill_group, signal_group
 from emperor.runtime.guardian.launch import IGNORED, describe, launch
 from emperor.runtime.guardian.messages import (
-    HIGHEST_TARGET,
     PACKET_BYTES,
     Adopt,
     Body,
@@ -49,8 +55,8 @@ _PACKETS_AT_A_TIME = 16
 _BURIALS_AT_A_TIME = 256
 _FAREWELL_SECONDS = 5.0
 _MESSAGE_CHARACTERS = 1_000
-_RIGHTS_SPACE = socket.CMSG_SPACE(253 * 4)  # the kernel passes no more in one packet
-_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
+_ASKING = select.POLLIN | select.POLLRDHUP
+_GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class GuardianProcess:
@@ -67,18 +73,18 @@ class GuardianProcess:
         self._reports: deque[bytes] = deque()
         self._poll = select.poll()
         self._poll.register(self._wake_read, select.POLLIN)
-        self._poll.register(self._daemon, select.POLLIN)
+        self._poll.register(self._daemon, _ASKING)
 
     def run(self) -> None:
-        """Serve the daemon until it is gone; requests still unread then are not carried out."""
+        """Serve the daemon until it is gone; what is unread then is left to ``farewell``."""
         while True:
             left = self._lingering.seconds_left(time.monotonic())
             ready = dict(self._poll.poll(None if left is None else 1000 * left))
             state = ready.get(self._daemon.fileno(), 0)
             if state & _GONE:
                 return
-            if state & select.POLLIN and not self._serve():
-                return
+            if state & select.POLLIN:
+                self._serve()
             if self._wake_read in ready:
                 self._bury()
             for pid, status in self._lingering.tick(time.monotonic()):
@@ -88,13 +94,15 @@ class GuardianProcess:
     def farewell(self) -> None:
         """SIGKILL every vassal's group, then the orphans that come of it, until none is left.
 
-        Waits at most five seconds for what has its SIGKILL and does not die.
+        Of the unread requests only adoptions still count. Waits at most five seconds for what
+        has its SIGKILL and does not die.
         """
         deadline = time.monotonic() + _FAREWELL_SECONDS
         for pgid in (*self._vassals, *self._adopted, *self._lingering):
             kill_group(pgid)
         self._poll.unregister(self._daemon)
-        while _reap_all():
+        self._kill_late_adoptions()
+        while reap_all():
             for pid in children():
                 kill_group(os.getpgid(pid))
             left = deadline - time.monotonic()
@@ -103,32 +111,47 @@ class GuardianProcess:
             self._poll.poll(1000 * left)
             _drain(self._wake_read)
 
+    def _kill_late_adoptions(self) -> None:
+        adopted = set()
+        for packet, descriptors, _ in iter(self._receive, None):
+            close_all(descriptors)
+            match decode(packet):
+                case Adopt(pid=pid):
+                    adopted.add(pid)
+                case Forget(pid=pid):
+                    adopted.discard(pid)
+                case _:
+                    pass
+        for pgid in adopted:
+            kill_group(pgid)
+
     # Requests
 
-    def _serve(self) -> bool:
-        """Carry out some requests; False at the end of the daemon."""
+    def _serve(self) -> None:
+        """Carry out some requests."""
         for _ in range(_PACKETS_AT_A_TIME):
+            received = self._receive()
+            if received is None:
+                return
+            packet, descriptors, lost = received
             try:
-                size, ancillary, flags, _ = self._daemon.recvmsg_into(
-                    [self._buffer], _RIGHTS_SPACE, socket.MSG_CMSG_CLOEXEC
-                )
-            except BlockingIOError:
-                return True
-            except ConnectionResetError:
-                return False
-            descriptors = _rights(ancillary)
-            try:
-                if not size:
-                    return False
-                self._obey(
-                    self._buffer[:size],
-                    descriptors,
-                    lost=bool(flags & socket.MSG_CTRUNC),
-                )
+                self._obey(packet, descriptors, lost=lost)
             finally:
-                for descriptor in descriptors:
-                    os.close(descriptor)
-        return True
+                close_all(descriptors)
+
+    def _receive(self) -> tuple[bytearray, list[int], bool] | None:
+        """Return a packet, its descriptors and whether any were lost, or None."""
+        try:
+            size, ancillary, flags, _ = self._daemon.recvmsg_into(
+                [self._buffer], RIGHTS_SPACE, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
+            return self._receive()  # told once, when the daemon left reports unread
+        if not size:
+            return None
+        return self._buffer[:size], rights(ancillary), bool(flags & socket.MSG_CTRUNC)
 
     def _obey(self, packet: bytearray, descriptors: list[int], *, lost: bool) -> None:
         match decode(packet):
@@ -145,7 +168,7 @@ class GuardianProcess:
 
     def _start(self, request: Spawn | Body, descriptors: list[int], *, lost: bool) -> Report:
         try:
-            _raise_above_targets(descriptors)
+            move_above_targets(descriptors)
             if lost:
                 raise OSError(errno.EMFILE, "descriptors were lost on the way")
             passed = descriptors
@@ -181,7 +204,7 @@ class GuardianProcess:
         _drain(self._wake_read)
         touched = set()
         for _ in range(_BURIALS_AT_A_TIME):
-            pid = _next_dead()
+            pid = next_dead()
             if pid is None:
                 break
             touched.add(pid if pid in self._vassals else os.getpgid(pid))
@@ -216,7 +239,7 @@ class GuardianProcess:
             except (BlockingIOError, BrokenPipeError, ConnectionResetError):
                 break
             self._reports.popleft()
-        wanted = select.POLLIN | (select.POLLOUT if self._reports else 0)
+        wanted = _ASKING | (select.POLLOUT if self._reports else 0)
         self._poll.modify(self._daemon, wanted)
 
 
@@ -226,63 +249,25 @@ def main() -> None:
     for signum in IGNORED:
         signal.signal(signum, signal.SIG_IGN)
     become_subreaper()
-    _keep_descriptors_private()
+    keep_private()
     if "--nofile" in arguments:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(arguments["--nofile"]), hard))
-    daemon = socket.socket(fileno=_above_targets(int(arguments["--socket"])))
+    daemon = socket.socket(fileno=above_targets(int(arguments["--socket"])))
     daemon.setblocking(False)
-    home = _above_targets(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    home = above_targets(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     guardian = GuardianProcess(daemon, wake=_wake_on_child(), home=home)
     guardian.run()
     guardian.farewell()
     os._exit(0)
 
 
-def _keep_descriptors_private() -> None:
-    """Let nothing but 0, 1 and 2 reach a vassal, and make 0 /dev/null."""
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
-        if descriptor > 2:
-            try:
-                os.set_inheritable(descriptor, False)
-            except OSError:
-                continue  # the one that listed the directory
-    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(null, True)
-    os.dup2(null, 0, inheritable=True)
-    os.close(null)
-
-
 def _wake_on_child() -> tuple[int, int]:
     """Have SIGCHLD write to a pipe; return its two ends."""
-    read, write = map(_above_targets, os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
+    read, write = map(above_targets, os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
     return read, write
-
-
-def _above_targets(descriptor: int) -> int:
-    """Move a descriptor out of the numbers that vassals are given."""
-    if descriptor > HIGHEST_TARGET:
-        return descriptor
-    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGHEST_TARGET + 1)
-    os.close(descriptor)
-    return moved
-
-
-def _raise_above_targets(descriptors: list[int]) -> None:
-    for index, descriptor in enumerate(descriptors):
-        descriptors[index] = _above_targets(descriptor)
-
-
-def _rights(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    """Return the descriptors that came with a packet."""
-    return [
-        descriptor
-        for level, kind, data in ancillary
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
-        for descriptor in memoryview(data[: len(data) - len(data) % 4]).cast("i")
-    ]
 
 
 def _read_body(descriptor: int) -> Spawn:
@@ -290,25 +275,6 @@ def _read_body(descriptor: int) -> Spawn:
     if not isinstance(message, Spawn):
         raise TypeError(f"not a spawn: {message!r}")
     return message
-
-
-def _next_dead() -> int | None:
-    """Return the pid of a dead child, still to be reaped."""
-    try:
-        dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return None
-    return dead.si_pid if dead else None
-
-
-def _reap_all() -> bool:
-    """Reap every dead child; say whether there are others."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return False
-    return True
 
 
 def _drain(pipe: int) -> None:

@@ -91,6 +91,13 @@ class Folders:
             folder.children[entry] = self._by_path[path] = child
         return child
 
+    def resolve(self, folder: Folder) -> None:
+        """Find out where a folder's links lead now."""
+        if folder.parent is None or os.path.islink(folder.path):
+            folder.real = os.path.realpath(folder.path)
+        else:
+            folder.real = _join(folder.parent.real, os.path.basename(folder.path))
+
     def cut(self, folder: Folder) -> Iterator[Folder]:
         """Take a folder and all below it out of the tree, and give each."""
         for child in tuple(folder.children.values()):

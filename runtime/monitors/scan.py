@@ -25,7 +25,9 @@ def is_absence(error: OSError) -> bool:
     return error.errno in _ABSENT
 
 
-def look(*, monitor: str, name: str, path: str, directory: str | None, nofollow: bool) -> Finding:
+def look(
+    *, monitor: str, name: str, path: str, directory: str | None, nofollow: bool
+) -> Finding:
     """Look at a vassal's file; ``nofollow`` takes the stamp of a link and not of its target.
 
     The file itself is not opened: whether somebody holds it is ``is_held``'s to say.
@@ -39,7 +41,9 @@ def look(*, monitor: str, name: str, path: str, directory: str | None, nofollow:
     except OSError as error:
         if is_absence(error):
             return Missing(linked=linked)
-        return Unclear(problem=_cannot_look(path, error), linked=linked)
+        # A directory that cannot be searched is one problem, however many files are in it.
+        blamed = path if linked else os.path.dirname(path)
+        return Unclear(problem=_cannot_look(blamed, error), path=blamed, linked=linked)
     if not stat.S_ISREG(status.st_mode):
         return Missing(linked=linked, problem=_not_a_file(path, status.st_mode))
     told = own if nofollow else status

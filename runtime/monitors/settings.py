@@ -13,4 +13,4 @@ class Settings:
     frequency_seconds: float = 3.0  # the same, where events cannot be trusted
     nofollow: bool = False  # a symbolic link is looked at itself
     extra_extensions: tuple[str, ...] = ()
-    slice_size: int = 200  # looks before the event loop has its turn
+    slice_size: int = 64  # looks before the event loop has its turn

@@ -48,7 +48,8 @@ class Settling:
         # In the order of their deadlines: each is the same time after an ever later moment.
         self._missing: dict[str, float] = {}
         self._writers: dict[str, _Writer] = {}
-        self._problems: dict[str, str] = {}
+        self._problems: dict[str, str] = {}  # by the path to blame
+        self._blamed: dict[str, str] = {}  # by name
 
     def note(self, name: str, mark: Mark, now: float) -> None:
         """Take in that somebody began or ended writing a file."""
@@ -85,15 +86,19 @@ class Settling:
 
     def observe(self, name: str, path: str, finding: Finding, now: float) -> tuple[Event, ...]:
         """Take in what a look found; give what the controller is to be told, in order."""
-        problem = self._report(name, path, None if isinstance(finding, Seen) else finding.problem)
         match finding:
             case Seen():
-                return problem + self._present(finding, now)
-            case Missing():
-                return problem + self._absent(name, now)
+                self._clear(name)
+                return self._present(finding, now)
+            case Missing(problem=problem):
+                told = self._absent(name, now)
+                if problem is not None:
+                    return (*self._report(name, path, problem), *told)
+                self._clear(name)
+                return told
             case Unclear():
                 self._missing.pop(name, None)
-                return problem
+                return self._report(name, finding.path, finding.problem)
 
     def _overdue(self, now: float) -> Iterator[str]:
         for name, deadline in self._missing.items():
@@ -147,12 +152,15 @@ class Settling:
         if name not in self._writers:
             self._writers[name] = _Writer(until=until, look_at=now + pause, pause=pause)
 
-    def _report(self, name: str, path: str, message: str | None) -> tuple[Problem, ...]:
+    def _report(self, name: str, path: str, message: str) -> tuple[Problem, ...]:
         """Tell of a problem once, and again only after it had gone."""
-        if message is None:
-            self._problems.pop(name, None)
+        self._blamed[name] = path
+        if self._problems.get(path) == message:
             return ()
-        if self._problems.get(name) == message:
-            return ()
-        self._problems[name] = message
+        self._problems[path] = message
         return (Problem(monitor=self._monitor, path=path, message=message),)
+
+    def _clear(self, name: str) -> None:
+        path = self._blamed.pop(name, None)
+        if path is not None:
+            self._problems.pop(path, None)

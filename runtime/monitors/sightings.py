@@ -57,6 +57,7 @@ class Unclear:
     """A look failed in a way that says nothing about the file: what runs is kept."""
 
     problem: str
+    path: str  # what is to blame: the file, or the directory that it is in
     linked: bool = False
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 class Slices:
     """Does one step after the other, at most ``size`` of them at once.
 
-    ``step`` does one piece of work and says whether there was any; ``rest`` is called
-    whenever there is none left.
+    ``step`` does one piece of work and says whether there was any; ``after`` is called
+    after every slice.
     """
 
     def __init__(
@@ -17,12 +17,12 @@ class Slices:
         loop: asyncio.AbstractEventLoop,
         size: int,
         step: Callable[[], bool],
-        rest: Callable[[], None],
+        after: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._size = size
         self._step = step
-        self._rest = rest
+        self._after = after
         self._next: asyncio.Handle | None = None
 
     def run(self) -> None:
@@ -30,15 +30,16 @@ class Slices:
         self.stop()
         for _ in range(self._size):
             if not self._step():
-                self._rest()
-                return
-        self._next = self._loop.call_soon(self.run)
+                break
+        else:
+            self._next = self._loop.call_soon(self.run)
+        self._after()
 
     def run_all(self) -> None:
         """Do everything now: for the start, when nothing else could have a turn."""
         while self._step():
             pass
-        self._rest()
+        self._after()
 
     def stop(self) -> None:
         """Leave the rest undone until the next ``run``."""

@@ -1,4 +1,4 @@
-"""Where vassals are looked for: ``dir://``, ``glob://`` and bare paths, and which names count."""
+"""Where vassals are looked for (``dir://``, ``glob://``, bare paths), and which names count."""
 
 import enum
 import os

@@ -97,7 +97,7 @@ class Steps:
         return (*names.get(name, ()), *names.get(EVERY_NAME, ()))
 
     def lose(self, directory: str) -> tuple[str, ...]:
-        """Forget a directory that is no longer what it was; give the keys that went through it."""
+        """Forget a directory that is not what it was; give the keys that went through it."""
         names = self._directories.pop(directory, {})
         keys = dict.fromkeys(key for keys in names.values() for key in keys)
         for key in keys:

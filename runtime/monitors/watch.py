@@ -92,13 +92,13 @@ class Watches:
         try:
             watch = self._inotify.add_watch(path, _mask(_BASIC | (_MODIFY if writes else 0)))
         except OSError as error:
-            self._detach(path)
-            return Outcome(armed=False, why_polled=_refusal(path, error))
+            self._lose(path)
+            return Outcome(armed=False, why_polled=_refusal(error))
         self._attach(path, watch)
         listeners = self._directories[path].writes
         listeners[listener] = writes or listeners.get(listener, False)
         remote = remote_file_system(path)
-        return Outcome(armed=True, why_polled=remote and _unseen_changes(path, remote))
+        return Outcome(armed=True, why_polled=remote and _unseen_changes(remote))
 
     def unwatch(self, path: str, listener: Listener) -> None:
         """Hand no more events of a directory to a listener."""
@@ -126,24 +126,33 @@ class Watches:
 
     def _attach(self, path: str, watch: "Watch") -> None:
         entry = self._directories.get(path)
-        if entry is None:
-            self._directories[path] = _Directory(watch=watch)
-        elif entry.watch.wd != watch.wd:
-            self._forget(path, entry.watch)
-            entry.watch = watch
+        if entry is not None and entry.watch.wd == watch.wd:
+            return
+        self._lose(path)
+        self._directories[path] = _Directory(watch=watch)
         self._paths.setdefault(watch.wd, {})[path] = None
 
-    def _detach(self, path: str) -> None:
-        entry = self._directories.pop(path, None)
-        if entry is not None:
-            self._forget(path, entry.watch)
+    def _lose(self, path: str) -> None:
+        """Take in that a path leads elsewhere, and have those told who relied on it."""
+        listeners = self._detach(path)
+        if listeners:
+            self._loop.call_soon(self._tell_gone, path, listeners)
 
-    def _forget(self, path: str, watch: "Watch") -> None:
-        paths = self._paths[watch.wd]
+    def _tell_gone(self, path: str, listeners: tuple[Listener, ...]) -> None:
+        hint = Hint(directory=path, name=None, what=What.GONE)
+        self._hand_out({listener: [hint] for listener in listeners}, overflow=False)
+
+    def _detach(self, path: str) -> tuple[Listener, ...]:
+        """Watch a path no longer; give those who did."""
+        entry = self._directories.pop(path, None)
+        if entry is None:
+            return ()
+        paths = self._paths[entry.watch.wd]
         del paths[path]
         if not paths:
-            del self._paths[watch.wd]
-            self._remove(watch)
+            del self._paths[entry.watch.wd]
+            self._remove(entry.watch)
+        return tuple(entry.writes)
 
     def _remove(self, watch: "Watch") -> None:
         if self._inotify is None:
@@ -190,7 +199,8 @@ class Watches:
 
     def _hand_out(self, hints: dict[Listener, list[Hint]], *, overflow: bool) -> None:
         for listener, mine in hints.items():
-            listener.on_hints(mine)
+            if self._inotify is not None:  # closed by one who was told before
+                listener.on_hints(mine)
         if overflow:
             everybody = {who: None for d in self._directories.values() for who in d.writes}
             for listener in everybody:
@@ -220,13 +230,13 @@ def _no_inotify(error: OSError) -> str:
     return f"change events are not to be had ({reason}); raise fs.inotify.max_user_instances"
 
 
-def _refusal(path: str, error: OSError) -> str | None:
+def _refusal(error: OSError) -> str | None:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
         return None  # there is nothing to watch, and somebody watches for it to come
     if error.errno == errno.ENOSPC:
         return "no more directories can be watched; raise fs.inotify.max_user_watches"
-    return f"{path}: cannot be watched ({os.strerror(error.errno or 0)}); make it readable"
+    return f"it cannot be watched ({os.strerror(error.errno or 0)}); make it readable"
 
 
-def _unseen_changes(path: str, file_system: str) -> str:
-    return f"{path}: changes that other hosts make on {file_system} send no events"
+def _unseen_changes(file_system: str) -> str:
+    return f"changes that other hosts make on {file_system} send no events"

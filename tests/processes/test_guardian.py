@@ -29,6 +29,7 @@ from tests.support.guardian_court import (
 )
 
 from emperor.runtime.guardian.messages import Failed, Spawned
+from emperor.runtime.guardian.orphans import UNKNOWN_STATUS, Orphans
 
 pytestmark = pytest.mark.process
 
@@ -87,6 +88,16 @@ def output_of(argv: list[str], *, soft_nofile: int | None = None, **request: Any
         return asyncio.run(scenario())
 
 
+LIST_DESCRIPTORS = """
+import os
+for number in range(20_000):
+    try:
+        print(number, os.readlink(f"/proc/self/fd/{number}"))
+    except FileNotFoundError:
+        pass
+"""
+
+
 def test_descriptors_get_the_numbers_asked_for_and_no_other_leaks(tmp_path: Path) -> None:
     names = [tmp_path / "three", tmp_path / "four"]
     files = [os.open(name, os.O_RDWR | os.O_CREAT) for name in names]
@@ -94,11 +105,12 @@ def test_descriptors_get_the_numbers_asked_for_and_no_other_leaks(tmp_path: Path
     try:
         # crosswise, and onto numbers that the guardian itself was started with
         listing = output_of(
-            ["sh", "-c", "exec readlink /proc/$$/fd/*"],
+            [sys.executable, "-I", "-S", "-c", LIST_DESCRIPTORS],
             descriptors={4: files[0], 3: files[1], 63: files[0]},
         )
-        assert listing.splitlines()[3:] == [str(names[1]), str(names[0]), str(names[0])]
-        assert listing.splitlines()[0] == "/dev/null"
+        null, _, _, *others = listing.splitlines()
+        assert null == "0 /dev/null"
+        assert others == [f"3 {names[1]}", f"4 {names[0]}", f"63 {names[0]}"]
     finally:
         for descriptor in files:
             os.close(descriptor)
@@ -367,6 +379,52 @@ def test_its_death_is_told_after_its_last_report(child: str) -> None:
             assert await session.death() == -signal.SIGKILL
             session.guardian.spawn(argv=[child, "exit"], env={})
             assert session.reports.empty()
+
+    with no_descriptor_leaks():
+        asyncio.run(scenario())
+
+
+@contextlib.contextmanager
+def foundling(child: str) -> Iterator[tuple[int, Lifeline]]:
+    """A vassal that no guardian of ours has started; killed and reaped afterwards."""
+    with Lifeline() as lifeline:
+        to_three = (os.POSIX_SPAWN_DUP2, lifeline.write, 3)
+        pid = os.posix_spawn(child, [child], {}, file_actions=[to_three], setsid=True)
+        try:
+            lifeline.announced(1)
+            yield pid, lifeline
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("has_read", [True, False])
+def test_adopted_vassals_die_with_the_daemon(child: str, has_read: bool) -> None:
+    async def scenario(adopted: int, forgotten: int) -> None:
+        async with court() as session:
+            session.guardian.adopt(forgotten)
+            session.guardian.adopt(adopted)
+            session.guardian.forget(forgotten)
+            if has_read:
+                session.guardian.spawn(argv=[child, "exit"], env={})
+                await session.spawned()
+
+    with foundling(child) as (adopted, line), foundling(child) as (forgotten, other_line):
+        asyncio.run(scenario(adopted, forgotten))
+        assert line.ends_within(3.0)
+        assert not other_line.ends_within(0.0)
+
+
+def test_an_orphan_that_was_reaped_unseen_is_reported(child: str) -> None:
+    pid = os.posix_spawn(child, [child, "exit"], {}, setsid=True)
+    os.waitpid(pid, 0)
+
+    async def scenario() -> None:
+        told: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+        orphans = Orphans(on_exited=lambda *end: told.put_nowait(end), own=tuple)
+        orphans.watch(pid)
+        assert await asyncio.wait_for(told.get(), DEADLINE_SECONDS) == (pid, UNKNOWN_STATUS)
+        orphans.close()
 
     with no_descriptor_leaks():
         asyncio.run(scenario())

@@ -1,8 +1,9 @@
 """A daemon of few words for the guardian's tests, to be killed from outside.
 
-    python guardian_daemon.py FD PROGRAM MODE...     starts "PROGRAM WORD WORD" for each "WORD WORD"
+    python guardian_daemon.py FD PROGRAM MODE...
 
-Its descriptor FD becomes each child's descriptor 3. It starts another guardian when one dies
+starts "PROGRAM WORD WORD" for each MODE "WORD WORD". Its descriptor FD becomes each child's
+descriptor 3. It starts another guardian when one dies
 and adopts the orphans. Events are lines of JSON on standard output, such as ["spawned", PID].
 """
 
@@ -12,8 +13,8 @@ import os
 import signal
 import sys
 
+from emperor.runtime.guardian.children import become_subreaper
 from emperor.runtime.guardian.client import Guardian
-from emperor.runtime.guardian.groups import become_subreaper
 from emperor.runtime.guardian.messages import Exited, Report, Spawned
 from emperor.runtime.guardian.orphans import Orphans
 

@@ -1,0 +1,235 @@
+"""The Emperor's own configuration: options of uWSGI that it obeys, ignores or refuses.
+
+Nothing is skipped in silence: an option that would act in the Emperor's process and that this
+Emperor does not obey is an error that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+
+from emperor.compiler.catalogue import Facts, canonical, everything
+from emperor.compiler.diagnostics import Diagnostics
+from emperor.compiler.effective import is_steering
+from emperor.compiler.evaluation import Entry, boolean, leading_number
+from emperor.compiler.vassal import Templates
+
+
+def _own(name: str, argument: str = "required") -> Facts:
+    return {
+        "name": name,
+        "argument": argument,
+        "kind": "string" if argument == "required" else "bool",
+        "repeatable": False,
+        "plugin": "core",
+        "setter": "ours",
+    }
+
+
+#: Options that uWSGI does not have.
+OWN_OPTIONS: tuple[Facts, ...] = (
+    _own("emperor-settle-seconds"),
+    _own("emperor-watch-includes", "none"),
+    _own("emperor-log-level"),
+    _own("emperor-log-json", "none"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmperorConfig:
+    """How the Emperor runs. Times in seconds; paths as the user wrote them."""
+
+    monitors: tuple[str, ...] = ()
+    templates: Templates = Templates()
+    nofollow: bool = False
+    freq_seconds: float = 3.0
+    curse_tolerance_seconds: float = 30.0
+    graceful_shutdown: bool = False
+    settle_seconds: float = 0.25
+    watch_includes: bool = False
+    log_level: str = "info"
+    log_json: bool = False
+    binary_path: str | None = None
+    uid: str | None = None
+    gid: str | None = None
+    add_gids: tuple[str, ...] = ()
+    chdir: str | None = None
+    umask: str | None = None
+    #: ("env", "K=V") and ("unenv", "K") in the order given.
+    environment: tuple[tuple[str, str], ...] = ()
+    logto: str | None = None
+    logto2: str | None = None
+    #: Written before and after privileges are dropped.
+    pidfiles: tuple[str, ...] = ()
+    safe_pidfiles: tuple[str, ...] = ()
+    max_fd: int | None = None
+    reload_mercy_seconds: float = 30.0
+    #: Commands that run before privileges are dropped, in order.
+    exec_as_root: tuple[str, ...] = ()
+
+
+#: Accepted, because every emperor file has them and they change nothing here.
+WITHOUT_EFFECT = frozenset(
+    """
+    master workers processes plugins plugin need-plugins need-plugin plugins-dir plugin-dir
+    autoload vacuum die-on-term no-orphans strict procname procname-prefix
+    procname-prefix-spaced procname-append procname-master auto-procname emperor-procname
+    enable-threads threads no-server disable-logging log-date logdate log-maxsize
+    emperor-throttle emperor-max-throttle emperor-required-heartbeat emperor-no-blacklist
+    thunder-lock print iprint config-py fallback-config
+    """.split()
+)
+
+
+def _last(convert: Callable[[str], object]) -> Callable[[object, str | None], object]:
+    return lambda old, value: convert(value or "")
+
+
+def _add(old: object, value: str | None) -> object:
+    assert isinstance(old, tuple)
+    return (*old, value or "")
+
+
+def _flag(old: object, value: str | None) -> object:
+    return boolean(value)
+
+
+_text = _last(str)
+_number = _last(lambda value: float(leading_number(value)))
+
+#: Option -> the field of ``EmperorConfig`` and how a value changes it.
+OBEYED: dict[str, tuple[str, Callable[[object, str | None], object]]] = {
+    "emperor": ("monitors", _add),
+    "emperor-nofollow": ("nofollow", _flag),
+    "emperor-freq": ("freq_seconds", _number),
+    "emperor-curse-tolerance": ("curse_tolerance_seconds", _number),
+    "emperor-graceful-shutdown": ("graceful_shutdown", _flag),
+    "emperor-settle-seconds": ("settle_seconds", _last(lambda v: float(v or 0))),
+    "emperor-watch-includes": ("watch_includes", _flag),
+    "emperor-log-level": ("log_level", _text),
+    "emperor-log-json": ("log_json", _flag),
+    "emperor-pidfile": ("safe_pidfiles", _add),
+    "binary-path": ("binary_path", _text),
+    "uid": ("uid", _text),
+    "gid": ("gid", _text),
+    "add-gid": ("add_gids", _add),
+    "chdir": ("chdir", _text),
+    "umask": ("umask", _text),
+    "logto": ("logto", _text),
+    "logto2": ("logto2", _text),
+    "pidfile": ("pidfiles", _add),
+    "pidfile2": ("safe_pidfiles", _add),
+    "safe-pidfile": ("pidfiles", _add),
+    "safe-pidfile2": ("safe_pidfiles", _add),
+    "max-fd": ("max_fd", _last(leading_number)),
+    "reload-mercy": ("reload_mercy_seconds", _number),
+    "exec-as-root": ("exec_as_root", _add),
+}
+
+#: Option -> the field of ``Templates`` that it adds to.
+TEMPLATES = {
+    "vassals-inherit-before": "inherit_before",
+    "vassals-include-before": "include_before",
+    "vassals-set": "set",
+    "vassal-set": "set",
+    "vassals-inherit": "inherit",
+    "vassals-include": "include",
+    "emperor-extra-extension": "extra_extensions",
+    "emperor-extra-ext": "extra_extensions",
+}
+
+#: Other names of options above that uWSGI's table does not mark as aliases.
+_SYNONYMS = {"pid": "pidfile", "uwsgi-uid": "uid"}
+
+
+def emperor_config(entries: tuple[Entry, ...], diagnostics: Diagnostics) -> EmperorConfig:
+    """The Emperor's configuration in a compiled option list; refusals become diagnostics."""
+    values: dict[str, object] = {f.name: getattr(_DEFAULT, f.name) for f in fields(_DEFAULT)}
+    templates: dict[str, tuple[str, ...]] = {}
+    for entry in entries:
+        name = entry.key
+        if name in TEMPLATES:
+            slot = TEMPLATES[name]
+            templates[slot] = (*templates.get(slot, ()), entry.value or "")
+        elif name in {"env", "unenv"}:
+            values["environment"] = (*_pairs(values["environment"]), (name, entry.value or ""))
+        elif name == "daemonize" or canonical(name) == "daemonize":
+            values["logto"] = entry.value or "/dev/null"
+            _warn_of_daemonize(entry, diagnostics)
+        elif name == "hook-as-root":
+            _hook_as_root(entry, values, diagnostics)
+        else:
+            _obey(entry, values, diagnostics)
+    return EmperorConfig(**{**values, "templates": Templates(**templates)})  # type: ignore[arg-type]
+
+
+_DEFAULT = EmperorConfig()
+
+
+def _pairs(value: object) -> tuple[tuple[str, str], ...]:
+    assert isinstance(value, tuple)
+    return value
+
+
+def _obey(entry: Entry, values: dict[str, object], diagnostics: Diagnostics) -> None:
+    name = entry.key if entry.key in OBEYED else canonical(entry.key)
+    if name in OBEYED:
+        field, change = OBEYED[name]
+        try:
+            values[field] = change(values[field], entry.value)
+        except ValueError:
+            diagnostics.stop(
+                "invalid-value",
+                f'"{entry.key} = {entry.value}" is no number',
+                entry.origin,
+                "write a number",
+            )
+    elif name not in WITHOUT_EFFECT and not is_steering(name) and name in everything():
+        _refuse(entry, diagnostics)
+
+
+def _refuse(entry: Entry, diagnostics: Diagnostics) -> None:
+    if entry.key.startswith(("emperor", "vassal")) or "-as-emperor" in entry.key:
+        remedy = "this version does not do that: take the option out"
+    else:
+        remedy = "run it as a vassal: it would act inside the Emperor's own process"
+    diagnostics.stop(
+        "emperor-option", f'the Emperor does not obey "{entry.key}"', entry.origin, remedy
+    )
+
+
+def _warn_of_daemonize(entry: Entry, diagnostics: Diagnostics) -> None:
+    diagnostics.warn(
+        "emperor-option",
+        f'"{entry.key}" is taken as "logto": the Emperor stays in the foreground',
+        entry.origin,
+        "let systemd or another supervisor start it",
+    )
+
+
+def _hook_as_root(entry: Entry, values: dict[str, object], diagnostics: Diagnostics) -> None:
+    action, _, command = (entry.value or "").partition(":")
+    if action == "exec":
+        values["exec_as_root"] = _add(values["exec_as_root"], command)
+    else:
+        diagnostics.stop(
+            "emperor-option",
+            f'the Emperor does not know the hook action "{action}"',
+            entry.origin,
+            "use exec:COMMAND",
+        )
+
+
+def apply_environment(
+    environment: Mapping[str, str], changes: tuple[tuple[str, str], ...]
+) -> dict[str, str]:
+    """The environment after the Emperor's ``env`` and ``unenv`` options."""
+    result = dict(environment)
+    for option, text in changes:
+        name, _, value = text.partition("=")
+        if option == "env":
+            result[name] = value
+        else:
+            result.pop(name, None)
+    return result

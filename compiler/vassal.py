@@ -1,0 +1,122 @@
+"""How the Emperor starts a vassal's uWSGI: its arguments, its environment, its name.
+
+The order of the arguments is uWSGI's own (documentation "The uWSGI Emperor"; verified with a
+wrapper that prints them)::
+
+    [--inherit IB]* [--include NB]* [--set V]* TYPE NAME [--inherit I]* [--include N]*
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from emperor.compiler.reader import Host
+
+_TYPES = {
+    ".ini": "--ini",
+    ".xml": "--xml",
+    ".yaml": "--yaml",
+    ".yml": "--yaml",
+    ".json": "--json",
+    ".js": "--json",
+}
+
+#: Endings that make a file a vassal.
+EXTENSIONS = tuple(_TYPES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Templates:
+    """What the Emperor adds to every vassal's arguments, each in the order given."""
+
+    inherit_before: tuple[str, ...] = ()
+    include_before: tuple[str, ...] = ()
+    set: tuple[str, ...] = ()
+    inherit: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    extra_extensions: tuple[str, ...] = ()
+    #: How standard input is read when the vassal's name is "-".
+    stdin_format: str = "ini"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VassalFile:
+    """One vassal as a monitor names it.
+
+    ``name`` is relative to ``directory`` for a directory, the path for a glob; ``directory`` is
+    the working directory; ``monitor`` is the monitor as the user wrote it.
+    """
+
+    name: str
+    directory: str
+    monitor: str
+    section: str | None = None
+
+
+def vassal_arguments(file: VassalFile, templates: Templates) -> tuple[list[str], int]:
+    """The arguments behind uWSGI's own name, and the index of the one that names the file."""
+    arguments: list[str] = []
+    for option, values in (
+        ("--inherit", templates.inherit_before),
+        ("--include", templates.include_before),
+        ("--set", templates.set),
+    ):
+        for value in values:
+            arguments += [option, value]
+    name = file.name if file.section is None else f"{file.name}:{file.section}"
+    arguments += [_type(file.name, templates), name]
+    index = len(arguments) - 1
+    for option, values in (("--inherit", templates.inherit), ("--include", templates.include)):
+        for value in values:
+            arguments += [option, value]
+    return arguments, index
+
+
+def _type(name: str, templates: Templates) -> str:
+    if name == "-":
+        return f"--{templates.stdin_format}"
+    if any(name.endswith(extension) for extension in templates.extra_extensions):
+        return "--config"
+    for extension, option in _TYPES.items():
+        if name.endswith(extension):
+            return option
+    return "--inherit"
+
+
+def vassal_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The Emperor's environment as a vassal sees it.
+
+    ``UWSGI_VASSAL_X`` becomes ``UWSGI_X`` with its own value (as documented; uWSGI's code takes
+    the text of the next variable); what belongs to the Emperor's own process goes.
+    """
+    dropped = {"UWSGI_RELOADS", "NOTIFY_SOCKET", "UWSGI_EMPEROR_FD", "UWSGI_EMPEROR_FD_CONFIG"}
+    plain = {
+        name: value
+        for name, value in environment.items()
+        if name not in dropped and not name.startswith("UWSGI_VASSAL_")
+    }
+    for name, value in environment.items():
+        if name.startswith("UWSGI_VASSAL_"):
+            plain["UWSGI_" + name.removeprefix("UWSGI_VASSAL_")] = value
+    return plain
+
+
+def facts_of_vassal(file: VassalFile, host: Host) -> dict[str, str]:
+    """Our own placeholders: ``%(vassal.name)`` and so on mean the vassal everywhere."""
+    path = os.path.normpath(os.path.join(file.directory, file.name))
+    base = os.path.basename(file.name)
+    return {
+        "vassal.name": file.name,
+        "vassal.stem": base.rpartition(".")[0] or base,
+        "vassal.dir": os.path.dirname(path),
+        "vassal.path": path,
+        "vassal.section": file.section or "",
+        "vassal.uid": str(host.uid),
+        "vassal.gid": str(host.gid),
+        "vassal.user": host.user,
+        "vassal.monitor": file.monitor,
+        "emperor.hostname": host.hostname,
+        "emperor.node": host.hostname.partition(".")[0],
+    }

@@ -1,0 +1,260 @@
+"""``emperor compile``: from the command line's words to printed results."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emperor.cli import formats
+from emperor.cli.commands import ERRORS_FOUND, SYSTEM_REFUSED
+from emperor.cli.paths import NoSuchPath, vassal_files
+from emperor.compiler.diagnostics import Diagnostic, Diagnostics, Severity
+from emperor.compiler.pipeline import Compiled, compile_arguments
+from emperor.compiler.render import render
+from emperor.compiler.spec import VassalCompile, compile_vassal
+from emperor.compiler.target import NEWEST, Target
+from emperor.compiler.vassal import Templates, VassalFile
+from emperor.runtime.reader import FileReader
+
+if TYPE_CHECKING:
+    from emperor.compiler.emperor_options import EmperorConfig
+
+USAGE = 2
+
+#: Source names that ``--allow`` takes.
+SOURCES = frozenset({"file", "fd", "exec", "http"})
+
+#: From this many vassals on the work is shared between the processors.
+MANY = 64
+
+
+class Usage(Exception):  # noqa: N818 - reads as what it says
+    """The command line makes no sense; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileRequest:
+    """Everything that ``emperor compile`` was asked for."""
+
+    paths: tuple[str, ...]
+    arguments: tuple[str, ...] | None
+    format: str
+    format_in: str
+    explain: str | None
+    effective: bool
+    emperor_config: str | None
+    templates: Templates
+    environment: Mapping[str, str]
+    strict: bool
+    allowed: frozenset[str]
+    uwsgi: str | None
+    deny_warnings: bool
+
+    @classmethod
+    def from_options(
+        cls, paths: tuple[str, ...], options: Mapping[str, object]
+    ) -> CompileRequest:
+        """The request behind click's parsed options."""
+        explain = _optional(options["explain"])
+        is_argv = bool(options["argv"])
+        if explain and not paths and not is_argv:
+            paths, explain = (explain,), ""  # --explain PATH: its value is optional
+        return cls(
+            paths=() if is_argv else paths,
+            arguments=paths if is_argv else None,
+            format=str(options["format_"]),
+            format_in=str(options["format_in"]),
+            explain=explain,
+            effective=bool(options["effective"]),
+            emperor_config=_optional(options["emperor_config"]),
+            templates=Templates(
+                inherit_before=_several(options["vassals_inherit_before"]),
+                include_before=_several(options["vassals_include_before"]),
+                set=_several(options["vassal_set"]),
+                inherit=_several(options["vassals_inherit"]),
+                include=_several(options["vassals_include"]),
+            ),
+            environment=_environment(bool(options["clean_env"]), _several(options["env"])),
+            strict=bool(options["strict"]),
+            allowed=frozenset(str(options["allow"]).split(",")),
+            uwsgi=_optional(options["uwsgi"]),
+            deny_warnings=options["deny"] == "warnings",
+        )
+
+
+def _optional(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _several(value: object) -> tuple[str, ...]:
+    assert isinstance(value, tuple)
+    return value
+
+
+def _environment(is_clean: bool, added: tuple[str, ...]) -> dict[str, str]:
+    environment = {} if is_clean else dict(os.environ)
+    for text in added:
+        name, _, value = text.partition("=")
+        environment[name] = value
+    return environment
+
+
+def run_compile(request: CompileRequest) -> int:
+    """Do what was asked; gives the exit code."""
+    try:
+        return _run(request)
+    except (Usage, NoSuchPath) as error:
+        sys.stderr.write(f"emperor compile: {error}\n")
+        return USAGE
+    except OSError as error:
+        sys.stderr.write(f"emperor compile: {error}\n")
+        return SYSTEM_REFUSED
+
+
+def _run(request: CompileRequest) -> int:
+    target = _target(request.uwsgi)
+    allowed = _allowed(request.allowed)
+    if request.arguments is not None:
+        return _compile_arguments(request, request.arguments, target, allowed)
+    if not request.paths:
+        raise Usage("name at least one PATH (--help says what it may be)")
+    config, problems = _emperor_config(request, target, allowed)
+    job = _Job(request=request, config=config, target=target, allowed=allowed)
+    files = [
+        file
+        for path in request.paths
+        for file in vassal_files(path, config.monitors, config.templates.extra_extensions)
+    ]
+    is_list = len(request.paths) > 1 or any(os.path.isdir(path) for path in request.paths)
+    results = formats.Results(request.format, is_list=is_list, explain=request.explain)
+    is_wrong = _report(request, problems)
+    for result in _compile_files(job, files):
+        is_wrong |= _report(request, result.diagnostics)
+        results.add(result, effective=request.effective)
+    results.finish()
+    return ERRORS_FOUND if is_wrong else 0
+
+
+def _target(wanted: str | None) -> Target:
+    if wanted is None:
+        return Target(version=NEWEST)
+    from emperor.runtime.targets import NoTarget, target_of
+
+    try:
+        return target_of(wanted)
+    except NoTarget as error:
+        raise Usage(str(error)) from None
+
+
+def _allowed(words: frozenset[str]) -> frozenset[str]:
+    if unknown := words - SOURCES - {"all", ""}:
+        raise Usage(f"--allow does not know {', '.join(sorted(unknown))}")
+    return SOURCES if "all" in words else words
+
+
+def _report(request: CompileRequest, diagnostics: Sequence[Diagnostic]) -> bool:
+    """Print findings for people; gives whether one of them counts as an error."""
+    for diagnostic in diagnostics:
+        sys.stderr.write(formats.coloured(render(diagnostic), diagnostic) + "\n")
+    return any(d.severity is Severity.ERROR or request.deny_warnings for d in diagnostics)
+
+
+def _compile_arguments(
+    request: CompileRequest, arguments: tuple[str, ...], target: Target, allowed: frozenset[str]
+) -> int:
+    compiled = compile_arguments(
+        arguments,
+        environment=request.environment,
+        reader=FileReader(allowed=allowed),
+        target=target,
+        is_strict=request.strict,
+    )
+    is_wrong = _report(request, compiled.diagnostics)
+    formats.print_compiled(
+        request.format, compiled, request.explain, effective=request.effective
+    )
+    return ERRORS_FOUND if is_wrong else 0
+
+
+def _emperor_config(
+    request: CompileRequest, target: Target, allowed: frozenset[str]
+) -> tuple[EmperorConfig, tuple[Diagnostic, ...]]:
+    """The Emperor's configuration with what the command line adds to it."""
+    from emperor.compiler.emperor_options import EmperorConfig, emperor_config
+
+    if request.emperor_config is None:
+        return EmperorConfig(templates=request.templates), ()
+    from emperor.runtime.emperor_file import emperor_arguments, without_missing_sections
+
+    compiled: Compiled = compile_arguments(
+        emperor_arguments(request.emperor_config),
+        environment=request.environment,
+        reader=FileReader(allowed=allowed),
+        target=target,
+    )
+    diagnostics = Diagnostics()
+    diagnostics.items += without_missing_sections(compiled.diagnostics)
+    config = emperor_config(compiled.entries, diagnostics)
+    return _with_templates(config, request.templates), tuple(diagnostics.items)
+
+
+def _with_templates(config: EmperorConfig, added: Templates) -> EmperorConfig:
+    from dataclasses import fields, replace
+
+    merged = {
+        field.name: getattr(config.templates, field.name) + getattr(added, field.name)
+        for field in fields(added)
+    }
+    return replace(config, templates=Templates(**merged))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What is the same for every vassal of one run."""
+
+    request: CompileRequest
+    config: EmperorConfig
+    target: Target
+    allowed: frozenset[str]
+
+    def compile(self, file: VassalFile) -> VassalCompile:
+        """Compile one vassal; it never hides another."""
+        if file.name == "-":
+            return self._compile_stdin(file)
+        reader = FileReader(cwd=file.directory, allowed=self.allowed)
+        return compile_vassal(
+            file,
+            templates=self.config.templates,
+            environment=self._environment(),
+            reader=reader,
+            target=self.target,
+            is_strict=self.request.strict,
+        )
+
+    def _compile_stdin(self, file: VassalFile) -> VassalCompile:
+        from dataclasses import replace
+
+        return compile_vassal(
+            file,
+            templates=replace(self.config.templates, stdin_format=self.request.format_in),
+            environment=self._environment(),
+            reader=FileReader(allowed=self.allowed | {"fd"}),
+            target=self.target,
+            is_strict=self.request.strict,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        from emperor.compiler.emperor_options import apply_environment
+
+        return apply_environment(self.request.environment, self.config.environment)
+
+
+def _compile_files(job: _Job, files: list[VassalFile]) -> Iterator[VassalCompile]:
+    """Compile all files, in their order."""
+    with formats.progress(len(files)) as advance:
+        for file in files:
+            yield job.compile(file)
+            advance()
