@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import pkgutil
+import os
 from functools import cache
 from typing import TypedDict
+
+PATH = os.path.join(os.path.dirname(__file__), os.pardir, "schemas", "uwsgi-options.json")
 
 
 class Facts(TypedDict, total=False):
@@ -24,9 +26,8 @@ class Facts(TypedDict, total=False):
 
 @cache
 def _all() -> list[tuple[Facts, list[str]]]:
-    data = pkgutil.get_data("emperor", "schemas/uwsgi-options.json")
-    assert data is not None
-    return [(option, option["in"]) for option in json.loads(data)["options"]]
+    with open(PATH, "rb") as file:
+        return [(option, option["in"]) for option in json.loads(file.read())["options"]]
 
 
 @cache

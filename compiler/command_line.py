@@ -7,9 +7,9 @@ files, names may be abbreviated, an optional argument must be glued to its optio
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from emperor.compiler.evaluation import Evaluation, ascii_lower
+from emperor.compiler.evaluation import CUSTOM, Evaluation, ascii_lower
 from emperor.compiler.immediate import load_by_ending
 from emperor.compiler.source import Origin, Source
 
@@ -40,13 +40,17 @@ def append_environment(run: Evaluation, environment: Mapping[str, str]) -> None:
         line += 1 + environment[name].count("\n")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Long:
+class _Long(NamedTuple):
     """One long option as getopt sees it."""
 
     name: str
     argument: str
     value: str | int
+
+
+def _custom(name: str, template: str) -> _Long:
+    wants = any(f"${n}" in template for n in "123")
+    return _Long(name=name, argument="required" if wants else "none", value=name)
 
 
 class CommandLine:
@@ -100,14 +104,10 @@ class CommandLine:
         return 1
 
     def _resolve(self, name: str, index: int) -> _Long:
-        exact, found = None, []
-        for option in self._options():
-            if option.name == name:
-                exact = exact or option
-            elif option.name.startswith(name):
-                found.append(option)
+        exact = self._exact(name)
         if exact is not None:
             return exact
+        found = [option for option in self._options() if option.name.startswith(name)]
         if not found:
             raise self._refuse(index, f'there is no option "--{name}"')
         first = found[0]
@@ -116,13 +116,21 @@ class CommandLine:
             raise self._refuse(index, f'"--{name}" may be several options: {several}')
         return first
 
+    def _exact(self, name: str) -> _Long | None:
+        """The option that is called so; most are, which saves a walk over all of them."""
+        facts = self.run.known(name)
+        if facts is None:
+            return None
+        if facts is CUSTOM:
+            return _custom(name, self.run.custom[name])
+        return _Long(name=name, argument=facts["argument"], value=name)
+
     def _options(self) -> Iterator[_Long]:
         for number, facts in enumerate(self.run.options()):
             value = facts.get("shortcut") or number
             yield _Long(name=facts["name"], argument=facts["argument"], value=value)
         for name, template in self.run.custom.items():
-            wants = any(f"${n}" in template for n in "123")
-            yield _Long(name=name, argument="required" if wants else "none", value=name)
+            yield _custom(name, template)
 
     def _short(self, index: int) -> int:
         """One word of short letters; gives how many words it took."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from emperor.compiler.diagnostics import Diagnostics
 from emperor.compiler.effective import is_steering
@@ -21,8 +21,7 @@ MOST_BYTES = 65_535
 BLANKS = " \t\r"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acting:
+class Acting(NamedTuple):
     """One option that acts in the vassal."""
 
     key: str
@@ -30,8 +29,7 @@ class Acting:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
+class Delivered(NamedTuple):
     """The texts to send, in order, and the URL that the vassal is started with."""
 
     url: str
@@ -69,15 +67,16 @@ def deliver(
     """The texts for a vassal called ``name``; what cannot be said becomes a diagnostic."""
     acting = acting_options(compiled, target)
     base = name.replace(":", "_")
-    if any(not _fits_ini(option) for option in acting):
-        odd = next(option for option in acting if not _fits_ini(option))
+    fitting = [option for option in acting if _fits_ini(option)]
+    if len(fitting) < len(acting):
         text = _as_json(acting, target)
         if text is not None and len(text.encode()) <= MOST_BYTES:
             return Delivered(url=f"emperor://{base}.json", parts=(text,))
+        odd = next(option for option in acting if not _fits_ini(option))
         _report(diagnostics, odd, "has a line end or outer blanks, which ini cannot hold")
     stem = base.removesuffix(".ini")
-    lines = [_line(option) for option in acting if _fits_ini(option)]
-    for option, line in zip(filter(_fits_ini, acting), lines, strict=True):
+    lines = [_line(option) for option in fitting]
+    for option, line in zip(fitting, lines, strict=True):
         if len(to_bytes(line)) > MOST_BYTES - 200 - len(to_bytes(stem)):
             _report(diagnostics, option, f"is longer than {MOST_BYTES:,} bytes")
     return Delivered(url=f"emperor://{stem}.ini", parts=tuple(_parts(stem, lines)))

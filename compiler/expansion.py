@@ -7,6 +7,7 @@ character on, so a sign that lands at the very start of a value stays (observed)
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from lark import Token, Tree
 
@@ -21,6 +22,9 @@ from emperor.compiler.source import from_bytes
 #: A value that is replaced more often, or grows beyond this, never stops growing.
 MOST_REPLACEMENTS = 2_000
 MOST_CHARACTERS = 16 * 1024 * 1024
+
+#: The placeholders of longer texts are not remembered: they would only fill the memory.
+MOST_REMEMBERED = 500
 
 #: Text for the name inside the parentheses, or nothing: the placeholder stays.
 Lookup = Callable[[str, Entry], "str | None"]
@@ -76,18 +80,31 @@ def _replace_first(
     text: str, skipped: int, grammar: str, lookup: Callable[[str], str | None]
 ) -> str | None:
     """The text with its first known placeholder replaced; nothing if there is none."""
-    for node in parser(grammar).parse(text[skipped:]).children:
+    rest = text[skipped:]
+    find = _parsed if len(rest) <= MOST_REMEMBERED else _parsed.__wrapped__
+    for name, start, end in find(rest, grammar):
+        found = lookup(name)
+        if found is not None:
+            return text[: skipped + start] + found + rest[end:]
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str, grammar: str) -> tuple[tuple[str, int, int], ...]:
+    """The placeholders of a text, each with its offsets.
+
+    Remembered, for the vassals of one host have most of their texts in common.
+    """
+    placeholders = []
+    for node in parser(grammar).parse(text).children:
         if not isinstance(node, Tree) or node.data != "placeholder":
             continue
         tokens = [token for token in node.children if isinstance(token, Token)]
         name = "".join(tokens[1:-1])
-        if not name:
-            continue
-        found = lookup(name)
-        if found is not None:
+        if name:
             start, end = tokens[0].start_pos or 0, tokens[-1].end_pos or 0
-            return text[: skipped + start] + found + text[skipped + end :]
-    return None
+            placeholders.append((name, start, end))
+    return tuple(placeholders)
 
 
 def _content(run: Evaluation, url: str, entry: Entry) -> str:

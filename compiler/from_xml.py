@@ -75,7 +75,8 @@ def _remedy(text: str) -> str | None:
 
 def _local(node: etree._Element) -> str:
     """The name without its namespace: uWSGI drops prefixes."""
-    return etree.QName(node).localname
+    name: str = etree.QName(node).localname
+    return name
 
 
 def _stanza(root: etree._Element, section: str | None) -> etree._Element:

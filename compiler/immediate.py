@@ -130,6 +130,8 @@ def _string_list(
             run.inject_after.append(value or "")
         case "plugins-dir" | "plugin-dir":
             run.plugin_directories.append(value or "")
+        case _:
+            pass
 
 
 def _early_environment(

@@ -7,6 +7,7 @@ compiler, so every text can be turned back into the bytes it came from.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 def from_bytes(data: bytes) -> str:
@@ -40,8 +41,7 @@ class Span:
     width: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
+class Edit(NamedTuple):
     """One replacement made in a text before it was parsed; offsets in characters."""
 
     start: int

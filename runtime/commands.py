@@ -60,7 +60,7 @@ def shell_output(
             _out_bufsize=65536,
             _err=sys.stderr.fileno(),
             _new_session=True,
-            _ok_code=range(256),
+            _ok_code=tuple(range(256)),
             _timeout=seconds,
             _decode_errors="surrogateescape",
             _no_out=False,

@@ -85,7 +85,7 @@ def _ask(path: str, *arguments: str, stdin: str = "") -> str:
                 _tty_in=False,
                 _tty_out=False,
                 _timeout=PROBE_SECONDS,
-                _ok_code=range(256),
+                _ok_code=tuple(range(256)),
                 _env={**os.environ, "LANG": "C"},
                 _decode_errors="surrogateescape",
             )

@@ -27,15 +27,16 @@ _REMOTE = {
 
 def remote_file_system(path: str) -> str | None:
     """Name the file system of a path if other hosts may change it unseen, else None."""
-    return remote_name(_file_system_type(os.fsencode(path)))
+    return remote_name(file_system_type(os.fsencode(path)))
 
 
-def remote_name(file_system_type: int) -> str | None:
+def remote_name(number: int) -> str | None:
     """Name a file system type, as statfs(2) gives it, if it is one that other hosts change."""
-    return _REMOTE.get(file_system_type & 0xFFFFFFFF)
+    return _REMOTE.get(number & 0xFFFFFFFF)
 
 
-def _file_system_type(path: bytes) -> int:
+def file_system_type(path: bytes) -> int:
+    """Give the type of the file system that a path is on, as statfs(2) does; 0: unknown."""
     answer = ctypes.create_string_buffer(512)  # more than any struct statfs
     if _libc().statfs(path, answer) != 0:
         return 0

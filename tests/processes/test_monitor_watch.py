@@ -7,7 +7,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 import pytest
 
@@ -104,7 +104,7 @@ def write(path: str, text: str = "[uwsgi]\n") -> None:
 
 
 @contextmanager
-def being_written(path: str, text: str, mode: str = "w") -> Iterator[TextIO]:
+def being_written(path: str, text: str, mode: str = "w") -> Iterator[IO[str]]:
     with open(path, mode) as opened:
         opened.write(text)
         opened.flush()

@@ -11,7 +11,7 @@ from emperor.runtime.monitors.sources import (
     is_vassal_name,
     parse_source,
 )
-from emperor.runtime.monitors.trust import remote_name
+from emperor.runtime.monitors.trust import file_system_type, remote_name
 
 
 def parse(text: str, *, directories: tuple[str, ...] = ()) -> Source:
@@ -105,3 +105,8 @@ def test_file_systems_that_others_change() -> None:
     assert remote_name(0x6969) == "nfs"
     assert remote_name(0xFF534D42 - (1 << 32)) == "cifs"  # a long of 32 bits is negative here
     assert remote_name(0xEF53) is None
+
+
+def test_the_type_of_a_file_system_is_asked_of_the_kernel() -> None:
+    assert file_system_type(b"/proc") == 0x9FA0
+    assert file_system_type(b"/no/such/path") == 0

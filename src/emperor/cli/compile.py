@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import NamedTuple
 
 from emperor.cli import formats
 from emperor.cli.commands import ERRORS_FOUND, SYSTEM_REFUSED
@@ -18,9 +19,6 @@ from emperor.compiler.spec import VassalCompile, compile_vassal
 from emperor.compiler.target import NEWEST, Target
 from emperor.compiler.vassal import Templates, VassalFile
 from emperor.runtime.reader import FileReader
-
-if TYPE_CHECKING:
-    from emperor.compiler.emperor_options import EmperorConfig
 
 USAGE = 2
 
@@ -121,12 +119,17 @@ def _run(request: CompileRequest) -> int:
         return _compile_arguments(request, request.arguments, target, allowed)
     if not request.paths:
         raise Usage("name at least one PATH (--help says what it may be)")
-    config, problems = _emperor_config(request, target, allowed)
-    job = _Job(request=request, config=config, target=target, allowed=allowed)
+    settings, problems = _settings(request, target, allowed)
+    job = _Job(
+        request=request,
+        templates=settings.templates,
+        environment=settings.environment,
+        target=target,
+        allowed=allowed,
+    )
+    extra = settings.templates.extra_extensions
     files = [
-        file
-        for path in request.paths
-        for file in vassal_files(path, config.monitors, config.templates.extra_extensions)
+        file for path in request.paths for file in vassal_files(path, settings.monitors, extra)
     ]
     is_list = len(request.paths) > 1 or any(os.path.isdir(path) for path in request.paths)
     results = formats.Results(request.format, is_list=is_list, explain=request.explain)
@@ -179,14 +182,21 @@ def _compile_arguments(
     return ERRORS_FOUND if is_wrong else 0
 
 
-def _emperor_config(
-    request: CompileRequest, target: Target, allowed: frozenset[str]
-) -> tuple[EmperorConfig, tuple[Diagnostic, ...]]:
-    """The Emperor's configuration with what the command line adds to it."""
-    from emperor.compiler.emperor_options import EmperorConfig, emperor_config
+class _Settings(NamedTuple):
+    """What the Emperor's configuration and the command line say about all vassals."""
 
+    monitors: tuple[str, ...]
+    templates: Templates
+    environment: Mapping[str, str]
+
+
+def _settings(
+    request: CompileRequest, target: Target, allowed: frozenset[str]
+) -> tuple[_Settings, tuple[Diagnostic, ...]]:
+    """The Emperor's configuration, if there is one, with what the command line adds to it."""
     if request.emperor_config is None:
-        return EmperorConfig(templates=request.templates), ()
+        return _Settings((), request.templates, request.environment), ()
+    from emperor.compiler.emperor_options import apply_environment, emperor_config
     from emperor.runtime.emperor_file import emperor_arguments, without_missing_sections
 
     compiled: Compiled = compile_arguments(
@@ -198,25 +208,30 @@ def _emperor_config(
     diagnostics = Diagnostics()
     diagnostics.items += without_missing_sections(compiled.diagnostics)
     config = emperor_config(compiled.entries, diagnostics)
-    return _with_templates(config, request.templates), tuple(diagnostics.items)
+    settings = _Settings(
+        monitors=config.monitors,
+        templates=_joined(config.templates, request.templates),
+        environment=apply_environment(request.environment, config.environment),
+    )
+    return settings, tuple(diagnostics.items)
 
 
-def _with_templates(config: EmperorConfig, added: Templates) -> EmperorConfig:
-    from dataclasses import fields, replace
+def _joined(templates: Templates, added: Templates) -> Templates:
+    from dataclasses import fields
 
     merged = {
-        field.name: getattr(config.templates, field.name) + getattr(added, field.name)
+        field.name: getattr(templates, field.name) + getattr(added, field.name)
         for field in fields(added)
     }
-    return replace(config, templates=Templates(**merged))
+    return Templates(**merged)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
+class _Job(NamedTuple):
     """What is the same for every vassal of one run."""
 
     request: CompileRequest
-    config: EmperorConfig
+    templates: Templates
+    environment: Mapping[str, str]
     target: Target
     allowed: frozenset[str]
 
@@ -224,12 +239,11 @@ class _Job:
         """Compile one vassal; it never hides another."""
         if file.name == "-":
             return self._compile_stdin(file)
-        reader = FileReader(cwd=file.directory, allowed=self.allowed)
         return compile_vassal(
             file,
-            templates=self.config.templates,
-            environment=self._environment(),
-            reader=reader,
+            templates=self.templates,
+            environment=self.environment,
+            reader=_reader(file.directory, self.allowed),
             target=self.target,
             is_strict=self.request.strict,
         )
@@ -239,17 +253,18 @@ class _Job:
 
         return compile_vassal(
             file,
-            templates=replace(self.config.templates, stdin_format=self.request.format_in),
-            environment=self._environment(),
+            templates=replace(self.templates, stdin_format=self.request.format_in),
+            environment=self.environment,
             reader=FileReader(allowed=self.allowed | {"fd"}),
             target=self.target,
             is_strict=self.request.strict,
         )
 
-    def _environment(self) -> dict[str, str]:
-        from emperor.compiler.emperor_options import apply_environment
 
-        return apply_environment(self.request.environment, self.config.environment)
+@cache
+def _reader(directory: str, allowed: frozenset[str]) -> FileReader:
+    """One reader for all vassals of a directory: it asks once who and where we are."""
+    return FileReader(cwd=directory, allowed=allowed)
 
 
 def _compile_files(job: _Job, files: list[VassalFile]) -> Iterator[VassalCompile]:

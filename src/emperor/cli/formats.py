@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,6 +45,8 @@ class Results:
             self.plan.append(result)
         elif self.format == "argv":
             if result.plan is not None:
+                import shlex
+
                 write(shlex.join(result.plan.launch.argv) + "\n")
         else:
             if self.is_list:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -14,6 +15,11 @@ def main() -> None:
         from emperor.cli.run import main as run
 
         raise SystemExit(run(sys.argv[2:]))
+    # These commands are over before a collection would pay, the one at the end included.
+    gc.disable()
     from emperor.cli.commands import cli
 
-    cli(prog_name="emperor")
+    try:
+        cli(prog_name="emperor")
+    finally:
+        gc.freeze()

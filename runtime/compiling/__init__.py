@@ -1,0 +1,1 @@
+"""Compiling on the daemon's behalf: a server that holds the parsers, workers that use them."""

@@ -1,0 +1,318 @@
+"""The daemon's side of the compile server: requests out, answers in, on the asyncio loop.
+
+Each worker has a socket of its own. A worker that takes too long, dies or lies is replaced;
+the request that it was busy with fails, the ones behind it go to the next worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from emperor.runtime.compiling.wire import Inbox, TooLong, encode
+from emperor.runtime.launch import BadSpec, CompileAnswer, answer_from_data
+
+#: How long one vassal may take to compile, in seconds.
+REQUEST_SECONDS = 30.0
+
+#: How many requests a worker is sent before it has answered the first of them.
+PIPELINE = 4
+
+_SERVER_SOCKET = 3
+
+#: Takes the answer to a compile.
+OnAnswer = Callable[[CompileAnswer], None]
+
+
+@dataclass(slots=True)
+class _Request:
+    id: int
+    message: Mapping[str, object]
+    on_answer: Callable[[object], None]
+    deadline: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    pid: int | None
+    channel: socket.socket
+    inbox: Inbox = field(default_factory=Inbox)
+    outbox: bytearray = field(default_factory=bytearray)
+    busy: deque[_Request] = field(default_factory=deque)
+    timer: asyncio.TimerHandle | None = None
+
+
+class CompileServer:
+    """A compile server and its workers; made inside a running loop.
+
+    ``on_trouble`` gets a text when the server or a worker had to be replaced.
+    """
+
+    def __init__(self, *, workers: int, on_trouble: Callable[[str], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._count = workers
+        self._on_trouble = on_trouble
+        self._waiting: deque[_Request] = deque()
+        self._workers: list[_Worker] = []
+        self._starting: deque[_Worker] = deque()
+        self._settings: list[bytes] = []
+        self._last_id = 0
+        self._is_closing = False
+        self.pid = 0
+        self._start_server()
+
+    # -- what the daemon asks ------------------------------------------------------------
+
+    def settings(self, message: Mapping[str, object]) -> None:
+        """What is the same for all vassals; workers are started afresh with it."""
+        self._tell_server({"op": "settings", **message}, is_kept=True)
+        self._retire_workers()
+
+    def drop(self, message: Mapping[str, object]) -> None:
+        """Have the server become a lesser user for good."""
+        self._tell_server({"op": "drop", **message})
+        self._retire_workers()
+
+    async def emperor(self, message: Mapping[str, object]) -> dict[str, object]:
+        """The Emperor's own configuration: the server's first request."""
+        future: asyncio.Future[object] = self._loop.create_future()
+        self._submit({"op": "emperor", **message}, future.set_result)
+        answer = await future
+        if not isinstance(answer, dict) or "ok" not in answer:
+            reasons = answer.get("diagnostics") if isinstance(answer, dict) else None
+            return {"ok": False, "diagnostics": reasons or ["error: no answer"]}
+        return answer
+
+    def compile(self, message: Mapping[str, object], on_answer: OnAnswer) -> None:
+        """Compile one vassal: {name, directory, monitor, section}. Always answers, later."""
+
+        def check(data: object) -> None:
+            try:
+                answer = answer_from_data(data)
+            except BadSpec as error:
+                text = f"error: the compile worker gives an answer that is none: {error}"
+                answer = CompileAnswer(spec=None, diagnostics=(text,), dependencies=())
+            on_answer(answer)
+
+        self._submit({"op": "compile", **message}, check)
+
+    async def close(self) -> None:
+        """End the server and its workers, and wait for the server to be gone."""
+        self._is_closing = True
+        self._retire_workers()
+        self._channel.close()
+        await self._gone.wait()
+
+    # -- the server ------------------------------------------------------------------------
+
+    def _start_server(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours.setblocking(False)
+        with theirs:
+            program = "from emperor.runtime.compiling.server import main; main()"
+            null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            self.pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-c", program, str(_SERVER_SOCKET)],
+                os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), _SERVER_SOCKET),
+                    (os.POSIX_SPAWN_DUP2, null, 0),
+                ],
+                setsid=True,
+                setsigmask=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT),
+            )
+            os.close(null)
+        self._channel = ours
+        self._inbox = Inbox()
+        self._outbox = bytearray()
+        self._gone = asyncio.Event()
+        pidfd = os.pidfd_open(self.pid)
+        self._loop.add_reader(ours, self._read_server)
+        self._loop.add_reader(pidfd, self._bury_server, self.pid, pidfd)
+        for settings in self._settings:
+            self._outbox += settings
+        self._flush_server()
+
+    def _bury_server(self, pid: int, pidfd: int) -> None:
+        self._loop.remove_reader(pidfd)
+        os.close(pidfd)
+        os.waitpid(pid, 0)
+        self._gone.set()
+        if self._is_closing:
+            return
+        self._loop.remove_reader(self._channel)
+        self._loop.remove_writer(self._channel)
+        self._channel.close()
+        self._starting.clear()
+        self._on_trouble("the compile server is gone: starting another")
+        self._retire_workers()
+        self._start_server()
+        self._feed()
+
+    def _tell_server(self, message: Mapping[str, object], *, is_kept: bool = False) -> None:
+        packet = encode(message)
+        if is_kept:
+            self._settings = [packet]
+        self._outbox += packet
+        self._flush_server()
+
+    def _flush_server(self) -> None:
+        if _flush(self._channel, self._outbox):
+            self._loop.remove_writer(self._channel)
+        else:
+            self._loop.add_writer(self._channel, self._flush_server)
+
+    def _read_server(self) -> None:
+        """The only thing the server says is the pid of the next worker."""
+        try:
+            data = self._channel.recv(65536)
+        except (BlockingIOError, ConnectionResetError):
+            return
+        if not data:
+            self._loop.remove_reader(self._channel)  # its pidfd will tell
+            return
+        for message in self._inbox.feed(data):
+            if self._starting and isinstance(message, dict):
+                self._starting.popleft().pid = int(message["pid"])
+
+    # -- the workers -----------------------------------------------------------------------
+
+    def _submit(
+        self, message: Mapping[str, object], on_answer: Callable[[object], None]
+    ) -> None:
+        self._last_id += 1
+        request = _Request(self._last_id, {"id": self._last_id, **message}, on_answer)
+        self._waiting.append(request)
+        self._feed()
+
+    def _feed(self) -> None:
+        """Give waiting requests to the workers with the least to do."""
+        while self._waiting:
+            worker = min(self._workers, key=lambda w: len(w.busy), default=None)
+            if (worker is None or worker.busy) and len(self._workers) < self._count:
+                worker = self._start_worker()
+            if worker is None or len(worker.busy) >= PIPELINE:
+                return
+            request = self._waiting.popleft()
+            request.deadline = self._loop.time() + REQUEST_SECONDS
+            worker.busy.append(request)
+            worker.outbox += encode(request.message)
+            self._flush_worker(worker)
+            self._arm(worker)
+
+    def _start_worker(self) -> _Worker | None:
+        if self._outbox:
+            return None  # the descriptor must travel with its own request
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours.setblocking(False)
+        with theirs:
+            try:
+                socket.send_fds(self._channel, [encode({"op": "worker"})], [theirs.fileno()])
+            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+                ours.close()
+                return None  # the server is dead or busy: asked again when it is back
+        worker = _Worker(None, ours)
+        self._workers.append(worker)
+        self._starting.append(worker)
+        self._loop.add_reader(ours, self._read_worker, worker)
+        return worker
+
+    def _flush_worker(self, worker: _Worker) -> None:
+        if _flush(worker.channel, worker.outbox):
+            self._loop.remove_writer(worker.channel)
+        else:
+            self._loop.add_writer(worker.channel, self._flush_worker, worker)
+
+    def _read_worker(self, worker: _Worker) -> None:
+        try:
+            data = worker.channel.recv(1 << 20)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self._replace(worker, "died")
+            return
+        try:
+            messages = worker.inbox.feed(data)
+        except (TooLong, ValueError):
+            self._replace(worker, "gives answers that are none")
+            return
+        for message in messages:
+            if not worker.busy or not isinstance(message, dict):
+                self._replace(worker, "gives answers that are none")
+                return
+            request = worker.busy.popleft()
+            if message.get("id") != request.id:
+                worker.busy.appendleft(request)
+                self._replace(worker, "answers what nobody asked")
+                return
+            self._arm(worker)
+            self._loop.call_soon(request.on_answer, message)
+        self._feed()
+
+    def _arm(self, worker: _Worker) -> None:
+        """One timer a worker: for the request that it is busy with."""
+        if worker.timer is not None:
+            worker.timer.cancel()
+            worker.timer = None
+        if worker.busy:
+            first = worker.busy[0]
+            first.deadline = max(first.deadline, self._loop.time() + REQUEST_SECONDS)
+            worker.timer = self._loop.call_at(first.deadline, self._overdue, worker)
+
+    def _overdue(self, worker: _Worker) -> None:
+        self._replace(worker, f"took longer than {REQUEST_SECONDS:g} seconds")
+
+    def _replace(self, worker: _Worker, why: str) -> None:
+        """Part with a worker: what it was busy with fails, the rest goes to another."""
+        blamed = worker.busy.popleft() if worker.busy else None
+        rest = self._part_with(worker)
+        self._waiting.extendleft(reversed(rest))
+        if worker.pid is not None:
+            self._tell_server({"op": "kill", "pid": worker.pid})
+        if blamed is not None:
+            text = f"error: the compile worker {why}"
+            data = {"spec": None, "diagnostics": [text], "dependencies": []}
+            self._loop.call_soon(blamed.on_answer, data)
+        if not self._is_closing:
+            self._on_trouble(f"a compile worker {why}: starting another")
+            self._feed()
+
+    def _retire_workers(self) -> None:
+        """Let all workers go; what they have not answered is asked again."""
+        requests = [request for worker in self._workers for request in worker.busy]
+        for worker in tuple(self._workers):
+            worker.busy.clear()
+            self._part_with(worker)
+        self._waiting.extendleft(sorted(requests, key=lambda r: r.id, reverse=True))
+
+    def _part_with(self, worker: _Worker) -> list[_Request]:
+        self._workers.remove(worker)
+        if worker.timer is not None:
+            worker.timer.cancel()
+        self._loop.remove_reader(worker.channel)
+        self._loop.remove_writer(worker.channel)
+        worker.channel.close()
+        return list(worker.busy)
+
+
+def _flush(channel: socket.socket, outbox: bytearray) -> bool:
+    """Send what can be sent; gives whether all of it went (or there is nobody to take it)."""
+    while outbox:
+        try:
+            sent = channel.send(outbox)
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionResetError, OSError):
+            outbox.clear()
+            return True
+        del outbox[:sent]
+    return True

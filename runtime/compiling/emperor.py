@@ -1,0 +1,83 @@
+"""The compile server's first request: the Emperor's own command line and file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from emperor.compiler.diagnostics import Diagnostics, Severity
+from emperor.compiler.emperor_options import OWN_OPTIONS, apply_environment, emperor_config
+from emperor.compiler.loading import format_of
+from emperor.compiler.pipeline import compile_arguments
+from emperor.compiler.render import render
+from emperor.compiler.target import Target
+from emperor.runtime.emperor_file import emperor_arguments, without_missing_sections
+from emperor.runtime.reader import FileReader
+from emperor.runtime.targets import NoTarget, find_binary, probe
+
+
+def answer_emperor(message: Mapping[str, Any]) -> dict[str, object]:
+    """The Emperor's configuration, the uWSGI it will run, and findings, as JSON has them.
+
+    ``message`` has the words behind ``emperor run`` and the environment.
+    """
+    environment = dict(message["environment"])
+    compiled = compile_arguments(
+        _arguments(message["arguments"]),
+        environment=environment,
+        reader=FileReader(allowed=frozenset({"file", "fd", "exec", "http"})),
+        target=Target(),
+        further_options=OWN_OPTIONS,
+    )
+    diagnostics = Diagnostics()
+    diagnostics.items += without_missing_sections(compiled.diagnostics)
+    config = emperor_config(compiled.entries, diagnostics)
+    rendered = [render(d) for d in diagnostics.items]
+    target: Target | None = None
+    if not diagnostics.has_errors:
+        try:
+            target = probe_or_program(config.binary_path)
+        except NoTarget as error:
+            rendered.append(f"error: {error}")
+    is_wrong = any(d.severity is Severity.ERROR for d in diagnostics.items) or target is None
+    return {
+        "ok": not is_wrong,
+        "diagnostics": rendered,
+        "config": asdict(config),
+        "environment": apply_environment(environment, config.environment),
+        "target": None if target is None else _target_data(target),
+    }
+
+
+def _arguments(words: list[str]) -> list[str]:
+    """uWSGI arguments for the words of ``emperor run``: a file means both of its sections."""
+    result: list[str] = []
+    for word in words:
+        is_file = not word.startswith("-") and format_of(word) is not None
+        is_value = bool(result) and result[-1].startswith("--") and "=" not in result[-1]
+        result += emperor_arguments(word) if is_file and not is_value else [word]
+    return result
+
+
+def probe_or_program(wanted: str | None) -> Target:
+    """The uWSGI to run. A program that is none, but was named, is run all the same: it may
+    speak the protocol. Raises ``NoTarget``."""
+    path = find_binary(wanted)
+    try:
+        return probe(path)
+    except NoTarget:
+        if wanted is None:
+            raise
+        return Target(path=path)
+
+
+def _target_data(target: Target) -> dict[str, object]:
+    return {
+        "version": target.version,
+        "path": target.path,
+        "built_in": sorted(target.built_in),
+        "loadable": None if target.loadable is None else sorted(target.loadable),
+        "reads_json": target.reads_json,
+        "interpreter": target.interpreter,
+    }

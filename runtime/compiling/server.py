@@ -1,0 +1,88 @@
+"""The compile server's process: it holds the parsers and forks a worker for whoever asks.
+
+It blocks on one socket from the daemon and leaves when that is closed. It never opens a
+vassal's file itself: workers do, after they have become the user on whose behalf they work.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+
+from emperor.runtime.compiling.wire import encode, receive
+from emperor.runtime.compiling.worker import Job, serve
+from emperor.runtime.privileges import Identity, die_with_parent, drop
+
+
+def main() -> None:
+    """Serve the daemon on the socket whose number is the only argument."""
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(signum, signal.SIG_IGN)  # only the daemon says when it is over
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # dead workers are the daemon's business
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    die_with_parent()
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
+        Server(channel).run()
+
+
+class Server:
+    """One connection to the daemon."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self.job = Job()
+
+    def run(self) -> None:
+        """Obey until the daemon hangs up."""
+        import emperor.compiler.spec  # the parsers: once, before any fork  # noqa: F401
+        from emperor.compiler.catalogue import by_plugin
+        from emperor.compiler.grammars import parser
+        from emperor.compiler.target import NEWEST
+
+        by_plugin(NEWEST)
+        for name in ("ini", "value-percent", "value-dollar"):
+            parser(name)
+        while (received := receive(self.channel)) is not None:
+            message, descriptors = received
+            self._obey(message, descriptors)
+
+    def _obey(self, message: dict[str, object], descriptors: list[int]) -> None:
+        match message:
+            case {"op": "settings", **rest}:
+                self.job = Job.from_data(rest)
+                if isinstance(cwd := rest.get("cwd"), str):
+                    os.chdir(cwd)
+            case {"op": "drop", **rest}:
+                drop(Identity.from_data(rest))
+            case {"op": "worker"}:
+                pid = self._fork(descriptors[0])
+                self.channel.sendall(encode({"pid": pid}))
+            case {"op": "kill", "pid": int(pid)}:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            case _:
+                raise ValueError(f"no such request: {message}")
+
+    def _fork(self, descriptor: int) -> int:
+        """Start a worker that serves the socket ``descriptor``; gives its pid."""
+        pid = os.fork()
+        if pid:
+            os.close(descriptor)
+            return pid
+        status = 1
+        try:
+            self.channel.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            die_with_parent()
+            serve(socket.socket(fileno=descriptor), self.job)
+            status = 0
+        finally:
+            os._exit(status)  # whatever happened, the server's own work is not continued here
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""A compile worker: one request after the other, as the user that it has become."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from emperor.compiler.diagnostics import Severity
+from emperor.compiler.render import render
+from emperor.compiler.spec import compile_vassal
+from emperor.compiler.target import Target
+from emperor.compiler.vassal import Templates, VassalFile
+from emperor.runtime.compiling.wire import TooLong, encode, receive
+from emperor.runtime.launch import answer_data
+from emperor.runtime.reader import FileReader
+
+#: What a worker may take of the machine's address space, in bytes.
+MOST_MEMORY = 2 * 1024**3
+
+#: What uWSGI reads when the Emperor starts it.
+ALLOWED = frozenset({"file", "fd", "exec", "http"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What is the same for every vassal that a daemon has compiled."""
+
+    templates: Templates = field(default_factory=Templates)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    target: Target = field(default_factory=Target)
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Job:
+        """The job in a settings message."""
+        return cls(
+            templates=templates_from_data(data["templates"]),
+            environment=dict(data["environment"]),
+            target=target_from_data(data["target"]),
+        )
+
+
+def templates_from_data(data: Mapping[str, Any]) -> Templates:
+    """Templates as JSON has them."""
+    fields: dict[str, Any] = {
+        name: value if isinstance(value, str) else tuple(value) for name, value in data.items()
+    }
+    return Templates(**fields)
+
+
+def target_from_data(data: Mapping[str, Any]) -> Target:
+    """A target as JSON has it."""
+    loadable = data["loadable"]
+    return Target(
+        version=data["version"],
+        path=data["path"],
+        built_in=frozenset(data["built_in"]),
+        loadable=None if loadable is None else frozenset(loadable),
+        reads_json=data["reads_json"],
+        interpreter=data["interpreter"],
+    )
+
+
+def serve(channel: socket.socket, job: Job) -> None:
+    """Answer requests in their order until the daemon hangs up."""
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    gc.freeze()  # what the server loaded is never garbage
+    while (received := receive(channel)) is not None:
+        message, _ = received
+        try:
+            answer = encode(_answer(message, job))
+        except TooLong as error:
+            answer = encode(
+                {"id": message["id"], **_refusal(f"its config is too long: {error}")}
+            )
+        except MemoryError:
+            answer = encode({"id": message["id"], **_refusal("it takes too much memory")})
+        channel.sendall(answer)
+
+
+def _refusal(reason: str) -> dict[str, object]:
+    text = f"error[too-large]: {reason}"
+    return answer_data(None, [text], {})
+
+
+def _answer(message: Mapping[str, Any], job: Job) -> dict[str, object]:
+    match message:
+        case {"op": "emperor"}:
+            from emperor.runtime.compiling.emperor import answer_emperor
+
+            return {"id": message["id"], **answer_emperor(message)}
+        case _:
+            return {"id": message["id"], **_compile(message, job)}
+
+
+def _compile(message: Mapping[str, Any], job: Job) -> dict[str, object]:
+    file = VassalFile(
+        name=message["name"],
+        directory=message["directory"],
+        monitor=message["monitor"],
+        section=message["section"],
+    )
+    cwd = file.directory
+    reader = FileReader(cwd=None if cwd == os.getcwd() else cwd, allowed=ALLOWED)
+    result = compile_vassal(
+        file,
+        templates=job.templates,
+        environment=job.environment,
+        reader=reader,
+        target=job.target,
+    )
+    ordered = sorted(result.diagnostics, key=lambda d: d.severity is not Severity.ERROR)
+    return answer_data(result.plan, [render(d) for d in ordered], reader.looked)

@@ -1,0 +1,180 @@
+"""What happens to a vassal, and what is to be done about it. Frozen values only."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from emperor.runtime.launch import LaunchSpec
+
+
+class Cause(enum.Enum):
+    """Why a vassal is compiled."""
+
+    FILE = "its file has a new stamp"
+    ATTRIBUTES = "owner or mode of its file changed"
+    INCLUDE = "something that it reads changed"
+    RESPAWN = "it is to be spawned again"
+    ANSWER = "it asks for its config"
+
+
+# -- events -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noticed:
+    """A monitor saw the file, or saw that it changed."""
+
+    cause: Cause = Cause.FILE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vanished:
+    """The file is gone for good."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """A compile gave a spec. ``serial`` says which compile it was."""
+
+    serial: int
+    spec: LaunchSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotCompiled:
+    """A compile gave reasons instead of a spec."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fresh:
+    """Nothing that the last good compile looked at has changed since."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawned:
+    """The process runs."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSpawned:
+    """The process could not be started."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """The vassal sent a byte."""
+
+    byte: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """The main process is dead and its group empty; exit code or -signal."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """A deadline may have passed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reload:
+    """Somebody asks for a reload, or for another try if nothing runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """The Emperor goes: the vassal must go within so many seconds."""
+
+    grace_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Die:
+    """The Emperor goes, now."""
+
+
+Event = (
+    Noticed
+    | Vanished
+    | Compiled
+    | NotCompiled
+    | Fresh
+    | Spawned
+    | NotSpawned
+    | Said
+    | Exited
+    | Tick
+    | Reload
+    | Leave
+    | Die
+)
+
+
+# -- effects ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compile:
+    """Compile the vassal. With ``if_stale`` only if something changed that the last good
+    compile looked at, else answer ``Fresh``."""
+
+    serial: int
+    cause: Cause
+    if_stale: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawn:
+    """Start the process with its sockets, and send it its config."""
+
+    spec: LaunchSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Send the vassal a byte."""
+
+    byte: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deliver:
+    """Send the vassal its config."""
+
+    spec: LaunchSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """Send a signal to the main process, or to its whole group."""
+
+    signum: int
+    is_for_group: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """Tell people. ``level`` is debug, info, warning or error."""
+
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forget:
+    """Nothing is left of the vassal."""
+
+
+Effect = Compile | Spawn | Send | Deliver | Signal | Log | Forget

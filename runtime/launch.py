@@ -1,0 +1,163 @@
+"""The launch spec: all that the daemon knows of a compiled vassal.
+
+It comes from the compile worker as JSON, and the daemon checks it by hand: the worker may run
+on behalf of a user who is not trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from emperor.compiler.plan import VassalPlan
+from emperor.compiler.source import to_bytes
+from emperor.runtime.protocol import MOST_CONFIG_BYTES
+
+#: (mtime_ns, size, inode) of a path that a compile looked at; nothing if it was not there.
+PathStamp = tuple[int, int, int] | None
+
+
+class BadSpec(ValueError):  # noqa: N818 - reads as what it says
+    """An answer that no honest worker gives; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSpec:
+    """How a vassal is started and what it reads; ``delivered`` goes over the config pipe."""
+
+    argv: tuple[str, ...]
+    cwd: str
+    set: tuple[tuple[str, str], ...]
+    unset: tuple[str, ...]
+    delivered: tuple[bytes, ...]
+    digest: str
+    has_master: bool
+    reload_seconds: int
+
+    def is_launched_as(self, other: LaunchSpec) -> bool:
+        """Whether a reload is enough to get from one to the other."""
+        mine = (self.argv, self.cwd, self.set, self.unset, self.has_master)
+        return mine == (other.argv, other.cwd, other.set, other.unset, other.has_master)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileAnswer:
+    """What a compile gave: a spec or the reasons there is none, and what it looked at."""
+
+    spec: LaunchSpec | None
+    diagnostics: tuple[str, ...]
+    dependencies: tuple[tuple[str, PathStamp], ...]
+
+
+def answer_data(
+    plan: VassalPlan | None,
+    diagnostics: Sequence[str],
+    dependencies: Mapping[str, PathStamp],
+) -> dict[str, object]:
+    """An answer as JSON has it; the worker's half."""
+    return {
+        "spec": None if plan is None else _spec_data(plan),
+        "diagnostics": list(diagnostics),
+        "dependencies": [[path, stamp] for path, stamp in dependencies.items()],
+    }
+
+
+def _spec_data(plan: VassalPlan) -> dict[str, object]:
+    return {
+        "argv": list(plan.launch.argv),
+        "cwd": plan.launch.cwd,
+        "set": [list(pair) for pair in plan.launch.set],
+        "unset": list(plan.launch.unset),
+        "delivered": list(plan.delivered),
+        "digest": plan.digest,
+        "has_master": plan.policies.has_master,
+        "reload_seconds": plan.policies.reload_seconds,
+    }
+
+
+def answer_from_data(data: object) -> CompileAnswer:
+    """The daemon's half: check everything; raises ``BadSpec``."""
+    fields = _mapping(data)
+    spec = fields.get("spec")
+    return CompileAnswer(
+        spec=None if spec is None else _spec(spec),
+        diagnostics=_texts(fields.get("diagnostics")),
+        dependencies=tuple(_dependency(item) for item in _list(fields.get("dependencies"))),
+    )
+
+
+def _spec(data: object) -> LaunchSpec:
+    fields = _mapping(data)
+    argv = _texts(fields.get("argv"))
+    cwd = _text(fields.get("cwd"))
+    reload_seconds = fields.get("reload_seconds")
+    has_master = fields.get("has_master")
+    delivered = tuple(to_bytes(text) for text in _texts(fields.get("delivered")))
+    if not argv or not cwd.startswith("/"):
+        raise BadSpec("no program or no absolute directory")
+    if any("\0" in text for text in (*argv, cwd)):
+        raise BadSpec("NUL in a word of the command line")
+    if not delivered or any(not 0 < len(text) <= MOST_CONFIG_BYTES for text in delivered):
+        raise BadSpec("a config that does not fit the pipe")
+    if type(reload_seconds) is not int or not 0 < reload_seconds <= 1_000_000:
+        raise BadSpec("no time for a reload")
+    if type(has_master) is not bool:
+        raise BadSpec("no word about the master")
+    return LaunchSpec(
+        argv=argv,
+        cwd=cwd,
+        set=tuple(_variable(item) for item in _list(fields.get("set"))),
+        unset=_texts(fields.get("unset")),
+        delivered=delivered,
+        digest=_text(fields.get("digest")),
+        has_master=has_master,
+        reload_seconds=reload_seconds,
+    )
+
+
+def _variable(item: object) -> tuple[str, str]:
+    name, value = _two(item)
+    name, value = _text(name), _text(value)
+    if not name or "=" in name or "\0" in name + value:
+        raise BadSpec("a variable that cannot be set")
+    return name, value
+
+
+def _dependency(item: object) -> tuple[str, PathStamp]:
+    path, stamp = _two(item)
+    if stamp is None:
+        return _text(path), None
+    numbers = _list(stamp)
+    if len(numbers) != 3 or any(type(number) is not int for number in numbers):
+        raise BadSpec("a stamp is three numbers")
+    mtime_ns, size, inode = (int(str(number)) for number in numbers)
+    return _text(path), (mtime_ns, size, inode)
+
+
+def _two(item: object) -> tuple[object, object]:
+    pair = _list(item)
+    if len(pair) != 2:
+        raise BadSpec("a pair has two items")
+    return pair[0], pair[1]
+
+
+def _mapping(data: object) -> Mapping[str, object]:
+    if not isinstance(data, dict):
+        raise BadSpec("an object is missing")
+    return data
+
+
+def _list(data: object) -> list[object]:
+    if not isinstance(data, list):
+        raise BadSpec("a list is missing")
+    return data
+
+
+def _text(data: object) -> str:
+    if not isinstance(data, str):
+        raise BadSpec("a text is missing")
+    return data
+
+
+def _texts(data: object) -> tuple[str, ...]:
+    return tuple(_text(item) for item in _list(data))

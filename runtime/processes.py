@@ -1,0 +1,125 @@
+"""Vassal processes for the controller: the guardian, its successors, and what they leave."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from emperor.runtime.guardian.client import Guardian
+from emperor.runtime.guardian.messages import Exited, Failed, Report, Spawned
+from emperor.runtime.guardian.orphans import Orphans
+
+log = logging.getLogger("emperor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """A spawn that has not been answered."""
+
+    on_spawned: Callable[[int], None]
+    on_failed: Callable[[str], None]
+
+
+class Processes:
+    """Spawns, signals and waits for vassals; made inside a running loop.
+
+    ``on_exited`` gets the pid and exit code or -signal of each vassal, after its process group
+    is gone. ``own`` gives the pids of the daemon's other children. A guardian that dies is
+    replaced: its vassals live on, as the daemon's own children, and die with the daemon still.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_exited: Callable[[int, int], None],
+        own: Callable[[], Sequence[int]],
+        soft_nofile: int | None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_exited = on_exited
+        self._own = own
+        self._soft_nofile = soft_nofile
+        self._wishes: dict[int, _Wish] = {}
+        self._pids: set[int] = set()
+        self._orphaned: set[int] = set()
+        self._orphans: Orphans | None = None
+        self._is_closing = False
+        self._guardian = self._start()
+
+    @property
+    def guardian_pid(self) -> int:
+        """The guardian's pid."""
+        return self._guardian.pid
+
+    def spawn(
+        self,
+        *,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        cwd: str,
+        descriptors: Mapping[int, int],
+        on_spawned: Callable[[int], None],
+        on_failed: Callable[[str], None],
+    ) -> None:
+        """Start a vassal; one of the two callbacks follows. Raises OSError (EMFILE)."""
+        number = self._guardian.spawn(
+            argv=argv, env=environment, cwd=cwd, descriptors=descriptors
+        )
+        self._wishes[number] = _Wish(on_spawned=on_spawned, on_failed=on_failed)
+
+    def signal(self, pid: int, signum: int, *, is_for_group: bool) -> None:
+        """Signal a vassal's main process or its group; nothing happens if it is gone."""
+        if pid in self._orphaned and self._orphans is not None:
+            self._orphans.signal(pid, signum, group=is_for_group)
+        else:
+            self._guardian.signal(pid, signum, group=is_for_group)
+
+    async def close(self) -> None:
+        """Have the guardian kill what is left, and leave."""
+        self._is_closing = True
+        await self._guardian.close()
+        if self._orphans is not None:
+            self._orphans.close()
+
+    def _start(self) -> Guardian:
+        return Guardian.start(
+            on_report=self._take, on_death=self._mourn, soft_nofile=self._soft_nofile
+        )
+
+    def _take(self, report: Report) -> None:
+        match report:
+            case Spawned(request_id=number, pid=pid):
+                self._pids.add(pid)
+                self._wishes.pop(number).on_spawned(pid)
+            case Failed(request_id=number, message=message):
+                self._wishes.pop(number).on_failed(message)
+            case Exited(pid=pid, status=status):
+                self._exited(pid, status)
+
+    def _exited(self, pid: int, status: int) -> None:
+        self._pids.discard(pid)
+        if pid in self._orphaned:
+            self._orphaned.discard(pid)
+            self._guardian.forget(pid)
+        self._on_exited(pid, status)
+
+    def _mourn(self, status: int) -> None:
+        """The guardian is dead: its vassals are ours now, and another one guards them."""
+        log.error("the guardian is dead (status %d): starting another", status)
+        if self._orphans is None:
+            self._orphans = Orphans(on_exited=self._exited, own=self._own_children)
+            self._loop.add_signal_handler(signal.SIGCHLD, self._orphans.sweep)
+        lost, self._wishes = self._wishes, {}
+        self._guardian = self._start()
+        for pid in tuple(self._pids):
+            self._orphaned.add(pid)
+            self._guardian.adopt(pid)
+            self._orphans.watch(pid)
+        for wish in lost.values():
+            wish.on_failed("the guardian died before it could")
+
+    def _own_children(self) -> tuple[int, ...]:
+        return (self._guardian.pid, *self._own())

@@ -1,0 +1,118 @@
+"""The real uWSGI as an oracle: what it lists for a command line, or that it refuses."""
+
+import contextlib
+import functools
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import pytest
+
+from emperor.compiler.target import Target
+from emperor.runtime.targets import NoTarget, probe
+
+#: What every run starts from; nothing of the tester's own environment gets in.
+ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/root", "LANG": "C"}
+
+#: A runaway expansion ends at these; uWSGI itself would take the machine.
+CPU_SECONDS = 2
+MEMORY_BYTES = 900 * 2**20
+DEADLINE_SECONDS = 20
+
+OWN = ("show-config", "no-server")
+_BEGIN = ";uWSGI instance configuration\n[uwsgi]\n"
+_END = ";end of configuration\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What ``--show-config`` printed, without the options that asked for it; nothing if uWSGI
+    gave up before. ``log`` is everything it wrote to standard error."""
+
+    listed: str | None
+    log: str
+
+
+@functools.cache
+def full_uwsgi() -> Target | None:
+    """A uWSGI whose readers are those of a full build (libyaml, yajl, libxml2), if there is
+    one on PATH."""
+    for name in ("uwsgi-core", "uwsgi"):
+        path = shutil.which(name)
+        if path is None:
+            continue
+        with contextlib.suppress(NoTarget):
+            target = probe(path)
+            if target.reads_json == "yajl":
+                return target
+    return None
+
+
+def the_uwsgi() -> Target:
+    """``full_uwsgi``; without one the test is skipped, or failed where ``CI`` is set."""
+    found = full_uwsgi()
+    if found is None:
+        _do_without("no uWSGI with libyaml, yajl and libxml2 on PATH (Debian: uwsgi-core)")
+    return found
+
+
+def _do_without(reason: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def show_config(
+    target: Target,
+    arguments: Sequence[str],
+    *,
+    cwd: str,
+    environment: Mapping[str, str] | None = None,
+    descriptors: Iterable[int] = (),
+) -> Answer:
+    """Ask the real binary; ``environment`` is added to ``ENVIRONMENT``."""
+    process = subprocess.Popen(
+        [target.path, *(f"--{option}" for option in OWN), *arguments],
+        cwd=cwd,
+        env={**ENVIRONMENT, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=tuple(descriptors),
+        start_new_session=True,
+    )
+    with contextlib.suppress(ProcessLookupError):
+        for limit, most in (
+            (resource.RLIMIT_CPU, CPU_SECONDS),
+            (resource.RLIMIT_AS, MEMORY_BYTES),
+            (resource.RLIMIT_CORE, 0),
+        ):
+            resource.prlimit(process.pid, limit, (most, most))
+    try:
+        _, log = process.communicate(timeout=DEADLINE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        _, log = process.communicate()
+    return _answer(log.decode("utf-8", "surrogateescape"))
+
+
+def _answer(log: str) -> Answer:
+    _, begin, rest = log.partition(_BEGIN)
+    body, end, _ = rest.partition(_END)
+    if not (begin and end):
+        return Answer(listed=None, log=log)
+    for option in OWN:
+        line = f"{option} = true\n"
+        index = 0 if body.startswith(line) else body.index("\n" + line) + 1
+        body = body[:index] + body[index + len(line) :]
+    return Answer(listed=body, log=log)
+
+
+def as_listed(options: Iterable[tuple[str, str | None]]) -> str:
+    """Options as ``--show-config`` prints them: a value with line ends is several lines, a
+    flag without a value shows as ``true``."""
+    return "".join(f"{key} = {'true' if value is None else value}\n" for key, value in options)
