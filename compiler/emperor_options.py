@@ -31,6 +31,7 @@ def _own(name: str, argument: str = "required") -> Facts:
 OWN_OPTIONS: tuple[Facts, ...] = (
     _own("emperor-settle-seconds"),
     _own("emperor-watch-includes", "none"),
+    _own("emperor-state-directory"),
     _own("emperor-log-level"),
     _own("emperor-log-json", "none"),
 )
@@ -48,6 +49,7 @@ class EmperorConfig:
     graceful_shutdown: bool = False
     settle_seconds: float = 0.25
     watch_includes: bool = False
+    state_directory: str | None = None
     log_level: str = "info"
     log_json: bool = False
     binary_path: str | None = None
@@ -76,8 +78,15 @@ WITHOUT_EFFECT = frozenset(
     autoload vacuum die-on-term no-orphans strict procname procname-prefix
     procname-prefix-spaced procname-append procname-master auto-procname emperor-procname
     enable-threads threads no-server disable-logging log-date logdate log-maxsize
+    thunder-lock print iprint fallback-config
+    """.split()
+)
+
+#: Taken without effect, and said so: this version does not do them, and runs well without.
+NOT_YET = frozenset(
+    """
     emperor-throttle emperor-max-throttle emperor-required-heartbeat emperor-no-blacklist
-    thunder-lock print iprint config-py fallback-config
+    emperor-stats emperor-stats-server stats stats-server
     """.split()
 )
 
@@ -107,6 +116,7 @@ OBEYED: dict[str, tuple[str, Callable[[object, str | None], object]]] = {
     "emperor-graceful-shutdown": ("graceful_shutdown", _flag),
     "emperor-settle-seconds": ("settle_seconds", _last(lambda v: float(v or 0))),
     "emperor-watch-includes": ("watch_includes", _flag),
+    "emperor-state-directory": ("state_directory", _text),
     "emperor-log-level": ("log_level", _text),
     "emperor-log-json": ("log_json", _flag),
     "emperor-pidfile": ("safe_pidfiles", _add),
@@ -185,6 +195,13 @@ def _obey(entry: Entry, values: dict[str, object], diagnostics: Diagnostics) -> 
                 entry.origin,
                 "write a number",
             )
+    elif name in NOT_YET or entry.key in NOT_YET:
+        diagnostics.warn(
+            "emperor-option",
+            f'"{entry.key}" is taken without effect: this version does not do that',
+            entry.origin,
+            "take the option out to be rid of this line",
+        )
     elif name not in WITHOUT_EFFECT and not is_steering(name) and name in everything():
         _refuse(entry, diagnostics)
 

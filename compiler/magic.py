@@ -14,7 +14,7 @@ from emperor.compiler.reader import Reader
 from emperor.compiler.source import Edit, from_bytes, to_bytes
 from emperor.compiler.target import Target
 
-_VARIABLE = re.compile(r"%(.?)", re.DOTALL)
+_VARIABLE = re.compile(r"%(?!\()(.?)", re.DOTALL)
 _OWN = frozenset("opsednc0123456789xij")
 
 
@@ -172,10 +172,7 @@ class MagicTable:
 
         def replace(match: re.Match[str]) -> str:
             nonlocal grown
-            found = match.group(1)
-            if found == "(":
-                return "%("
-            new = self._replacement(found)
+            new = self._replacement(match.group(1))
             start = match.start() + grown
             grown += len(new) - len(match.group())
             edits.append(

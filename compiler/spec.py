@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from emperor.compiler.command_line import is_option_variable
-from emperor.compiler.delivered import deliver
+from emperor.compiler.delivered import Delivered, deliver
 from emperor.compiler.diagnostics import Diagnostic, Diagnostics, Severity
 from emperor.compiler.evaluation import boolean, leading_number
 from emperor.compiler.pipeline import Compiled, compile_arguments
-from emperor.compiler.plan import RELOAD_GRACE_SECONDS, Launch, Policies, VassalPlan
 from emperor.compiler.reader import Reader
 from emperor.compiler.target import Target
 from emperor.compiler.vassal import (
@@ -21,20 +22,55 @@ from emperor.compiler.vassal import (
     vassal_environment,
 )
 
+if TYPE_CHECKING:
+    from emperor.compiler.plan import Policies, VassalPlan
+
+
+class _Inherited(NamedTuple):
+    """The environment as the compile sees it, and the changes to it that the launch makes."""
+
+    seen: Mapping[str, str]
+    set: tuple[tuple[str, str], ...]
+    unset: tuple[str, ...]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VassalCompile:
-    """A vassal's place in the plan, or the reasons there is none; warnings come with either."""
+    """What comes of compiling one vassal; it has a place in the plan unless there are errors."""
 
     file: VassalFile
     compiled: Compiled
-    plan: VassalPlan | None
     diagnostics: tuple[Diagnostic, ...]
+    _delivered: Delivered
+    _inherited: _Inherited
+    _target: Target
 
     @property
     def ok(self) -> bool:
         """Whether it can be run."""
-        return self.plan is not None
+        return not any(item.severity is Severity.ERROR for item in self.diagnostics)
+
+    @property
+    def plan(self) -> VassalPlan | None:
+        """The vassal's place in the plan, made when it is asked for; nothing with an error."""
+        if not self.ok:
+            return None
+        from emperor.compiler.plan import Launch, VassalPlan
+
+        return VassalPlan(
+            monitor=self.file.monitor,
+            name=self.file.name,
+            section=self.file.section,
+            options=tuple(self.compiled.options),
+            delivered=self._delivered.parts,
+            launch=Launch(
+                argv=(self._target.path, "--inherit", self._delivered.url),
+                cwd=self.file.directory,
+                set=self._inherited.set,
+                unset=self._inherited.unset,
+            ),
+            policies=_policies(self.compiled),
+        )
 
 
 def compile_vassal(
@@ -48,10 +84,10 @@ def compile_vassal(
 ) -> VassalCompile:
     """Compile one vassal as the Emperor with these templates and this environment starts it."""
     arguments, index = vassal_arguments(file, templates)
-    seen = vassal_environment(environment)
+    inherited = _inherited(tuple(environment.items()))
     compiled = compile_arguments(
         arguments,
-        environment=seen,
+        environment=inherited.seen,
         reader=reader,
         target=target,
         vassal=index,
@@ -61,36 +97,35 @@ def compile_vassal(
     diagnostics = Diagnostics()
     diagnostics.items += compiled.diagnostics
     delivered = deliver(file.name, compiled, target, diagnostics)
-    plan = VassalPlan(
-        monitor=file.monitor,
-        name=file.name,
-        section=file.section,
-        options=tuple(compiled.options),
-        delivered=delivered.parts,
-        launch=_launch(file, delivered.url, environment, seen, target),
-        policies=_policies(compiled),
-    )
-    items = tuple(diagnostics.items)
-    is_wrong = any(item.severity is Severity.ERROR for item in items)
     return VassalCompile(
-        file=file, compiled=compiled, plan=None if is_wrong else plan, diagnostics=items
+        file=file,
+        compiled=compiled,
+        diagnostics=tuple(diagnostics.items),
+        _delivered=delivered,
+        _inherited=inherited,
+        _target=target,
     )
 
 
-def _launch(
-    file: VassalFile, url: str, old: Mapping[str, str], seen: Mapping[str, str], target: Target
-) -> Launch:
-    """The program and its environment; variables that were compiled in are gone from it."""
+@lru_cache(maxsize=8)
+def _inherited(environment: tuple[tuple[str, str], ...]) -> _Inherited:
+    """What comes of the Emperor's environment: the same for all vassals, so worked out once.
+
+    Variables that are compiled in are gone from the vassal's.
+    """
+    old = dict(environment)
+    seen = vassal_environment(old)
     new = {name: value for name, value in seen.items() if not is_option_variable(name)}
-    return Launch(
-        argv=(target.path, "--inherit", url),
-        cwd=file.directory,
+    return _Inherited(
+        seen=seen,
         set=tuple(sorted((n, v) for n, v in new.items() if old.get(n) != v)),
         unset=tuple(sorted(old.keys() - new.keys())),
     )
 
 
 def _policies(compiled: Compiled) -> Policies:
+    from emperor.compiler.plan import RELOAD_GRACE_SECONDS, Policies
+
     last = {key: value for key, value in compiled.options}
     mercies = [
         leading_number(last[name] or "0")

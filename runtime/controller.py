@@ -12,6 +12,7 @@ from emperor.runtime import events as ev
 from emperor.runtime.channel import COMMAND_TARGET, CONFIG_TARGET, Channel
 from emperor.runtime.compiling.client import CompileServer
 from emperor.runtime.events import Cause
+from emperor.runtime.keepsakes import Keepsakes
 from emperor.runtime.launch import CompileAnswer, LaunchSpec, PathStamp
 from emperor.runtime.monitors.sightings import (
     Appeared,
@@ -63,6 +64,7 @@ class Controller:
         curse_seconds: float,
         is_graceful: bool,
         watches_includes: bool,
+        keepsakes: Keepsakes | None,
         on_empty: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -72,6 +74,7 @@ class Controller:
         self._curse_seconds = curse_seconds
         self._is_graceful = is_graceful
         self._watches_includes = watches_includes
+        self._keepsakes = keepsakes
         self._on_empty = on_empty
         self._cwd = os.getcwd()
         self._records: dict[Key, Record] = {}
@@ -202,6 +205,8 @@ class Controller:
 
     def _forget(self, record: Record) -> None:
         self._records.pop(record.key, None)
+        if self._keepsakes is not None and not self._is_shutting_down:
+            self._keepsakes.forget(record.key)
         if record.timer is not None:
             record.timer.cancel()
         if self.watchtower is not None and record.is_broken:
@@ -240,10 +245,22 @@ class Controller:
         self._report(record, answer)
         self._watch_paths(record, answer)
         if answer.spec is None:
-            self._feed(record, ev.NotCompiled(serial=serial))
+            kept = None
+            if self._keepsakes is not None and record.state.spec is None:
+                kept = self._keepsakes.recall(record.key)
+            self._feed(record, ev.NotCompiled(serial=serial, kept=kept))
         else:
             record.dependencies = answer.dependencies
+            self._keep(record, answer)
             self._feed(record, ev.Compiled(serial=serial, spec=answer.spec))
+
+    def _keep(self, record: Record, answer: CompileAnswer) -> None:
+        if self._keepsakes is None:
+            return
+        try:
+            self._keepsakes.keep(record.key, answer)
+        except OSError as error:
+            self._log(record, "warning", f"its last good config cannot be kept: {error}")
 
     def _report(self, record: Record, answer: CompileAnswer) -> None:
         """Say loudly, and once, what is wrong with a file."""

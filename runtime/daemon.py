@@ -17,6 +17,7 @@ from emperor.runtime.compiling.client import CompileServer
 from emperor.runtime.controller import Controller
 from emperor.runtime.guardian.descriptors import keep_private
 from emperor.runtime.guardian.children import become_subreaper
+from emperor.runtime.keepsakes import Keepsakes
 from emperor.runtime.monitors.settings import Settings
 from emperor.runtime.monitors.sources import Source, UnknownMonitorError, parse_source
 from emperor.runtime.monitors.watchtower import Watchtower
@@ -95,6 +96,7 @@ async def _run(arguments: Sequence[str], *, log_level: str | None, log_json: boo
             curse_seconds=config["curse_tolerance_seconds"],
             is_graceful=config["graceful_shutdown"],
             watches_includes=config["watch_includes"],
+            keepsakes=_keepsakes(config["state_directory"]),
             on_empty=stopping.is_over.set,
         )
         try:
@@ -232,6 +234,10 @@ def _raise_limit(wanted: int | None) -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return soft
+
+
+def _keepsakes(directory: str | None) -> Keepsakes | None:
+    return None if directory is None else Keepsakes(os.path.abspath(directory))
 
 
 def _sources(monitors: Sequence[str]) -> list[Source]:

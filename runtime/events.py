@@ -43,9 +43,10 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotCompiled:
-    """A compile gave reasons instead of a spec."""
+    """A compile gave reasons instead of a spec; ``kept`` is a spec of an earlier daemon's."""
 
     serial: int
+    kept: LaunchSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,7 +118,11 @@ def _answered(state: Vassal, event: Event) -> bool:
 
 def _with_answer(state: Vassal, event: Event) -> Vassal:
     """The state with the compile's spec, or with the last good one if it gave none."""
-    spec = event.spec if isinstance(event, ev.Compiled) else state.spec
+    spec = state.spec
+    if isinstance(event, ev.Compiled):
+        spec = event.spec
+    elif isinstance(event, ev.NotCompiled) and spec is None:
+        spec = event.kept
     return replace(state, spec=spec, pending=None)
 
 

@@ -25,9 +25,6 @@ USAGE = 2
 #: Source names that ``--allow`` takes.
 SOURCES = frozenset({"file", "fd", "exec", "http"})
 
-#: From this many vassals on the work is shared between the processors.
-MANY = 64
-
 
 class Usage(Exception):  # noqa: N818 - reads as what it says
     """The command line makes no sense; the text says why."""

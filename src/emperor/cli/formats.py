@@ -7,15 +7,17 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emperor.compiler.diagnostics import Diagnostic, Severity
 from emperor.compiler.effective import effective
 from emperor.compiler.pipeline import Compiled
-from emperor.compiler.plan import Plan
 from emperor.compiler.render import as_data
 from emperor.compiler.source import to_bytes
 from emperor.compiler.spec import VassalCompile
+
+if TYPE_CHECKING:
+    from emperor.compiler.plan import Plan
 
 Pairs = Sequence[tuple[str, "str | None"]]
 
@@ -31,7 +33,7 @@ class Results:
         self.is_list = is_list
         self.explain = explain
         self.items: list[dict[str, Any]] = []
-        self.plan: list[VassalCompile] = []
+        self.results: list[VassalCompile] = []
         self.count = 0
 
     def add(self, result: VassalCompile, *, effective: bool) -> None:
@@ -42,12 +44,12 @@ class Results:
         elif self.format == "json":
             self.items.append(_vassal_data(result))
         elif self.format == "plan":
-            self.plan.append(result)
+            self.results.append(result)
         elif self.format == "argv":
-            if result.plan is not None:
+            if plan := result.plan:
                 import shlex
 
-                write(shlex.join(result.plan.launch.argv) + "\n")
+                write(shlex.join(plan.launch.argv) + "\n")
         else:
             if self.is_list:
                 self._heading(result.file.name)
@@ -70,8 +72,9 @@ class Results:
             shown: object = self.items if self.is_list else self.items[0]
             write(json.dumps(shown, indent=2) + "\n")
         elif self.format == "plan":
-            plans = tuple(r.plan for r in self.plan if r.plan is not None)
-            write_plan(Plan(vassals=plans))
+            from emperor.compiler.plan import Plan
+
+            write_plan(Plan(vassals=tuple(plan for r in self.results if (plan := r.plan))))
 
 
 def write_plan(plan: Plan) -> None:
@@ -103,9 +106,8 @@ def print_compiled(
 
 
 def _vassal_data(result: VassalCompile) -> dict[str, Any]:
-    data = _compiled_data(
-        result.file.name, result.compiled, result.plan.digest if result.plan else None
-    )
+    plan = result.plan
+    data = _compiled_data(result.file.name, result.compiled, plan.digest if plan else None)
     data["diagnostics"] = [as_data(d) for d in result.diagnostics]
     return data
 

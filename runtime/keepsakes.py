@@ -1,0 +1,71 @@
+"""The last good config of every vassal on disk, so that it survives the daemon.
+
+With ``emperor-state-directory`` a vassal whose file is broken when the daemon starts still
+runs: with the config that compiled last. Files are written whole and renamed into place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+
+from emperor.compiler.source import from_bytes
+from emperor.runtime.launch import BadSpec, CompileAnswer, LaunchSpec, answer_from_data
+
+
+class Keepsakes:
+    """Keeps launch specs below a directory that only the Emperor's user may read."""
+
+    def __init__(self, directory: str) -> None:
+        """Make the directory if it is not there; raises OSError."""
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        self._directory = directory
+
+    def keep(self, key: tuple[str, str], answer: CompileAnswer) -> None:
+        """Keep what compiled; raises OSError (no space)."""
+        if answer.spec is None:
+            return
+        path = self._path(key)
+        text = json.dumps({"key": list(key), **_data(answer.spec)})
+        with open(f"{path}.new", "w", encoding="ascii") as file:
+            file.write(text)
+        os.replace(f"{path}.new", path)
+
+    def recall(self, key: tuple[str, str]) -> LaunchSpec | None:
+        """What was kept, if it is there and makes sense."""
+        try:
+            with open(self._path(key), encoding="ascii") as file:
+                data = json.load(file)
+            if data.get("key") != list(key):
+                return None
+            return answer_from_data(data).spec
+        except (OSError, ValueError, AttributeError, BadSpec):
+            return None
+
+    def forget(self, key: tuple[str, str]) -> None:
+        """The vassal's file is gone: so is what was kept of it."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._path(key))
+
+    def _path(self, key: tuple[str, str]) -> str:
+        name = hashlib.sha256("\0".join(key).encode("utf-8", "surrogateescape")).hexdigest()
+        return f"{self._directory}/{name[:32]}.json"
+
+
+def _data(spec: LaunchSpec) -> dict[str, object]:
+    return {
+        "spec": {
+            "argv": spec.argv,
+            "cwd": spec.cwd,
+            "set": spec.set,
+            "unset": spec.unset,
+            "delivered": [from_bytes(text) for text in spec.delivered],
+            "digest": spec.digest,
+            "has_master": spec.has_master,
+            "reload_seconds": spec.reload_seconds,
+        },
+        "diagnostics": [],
+        "dependencies": [],
+    }
