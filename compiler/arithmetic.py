@@ -12,7 +12,7 @@ from emperor.compiler.grammars import parser
 LOWEST = -(2**63)
 
 
-class Crash(Exception):  # noqa: N818 - what happens to uWSGI
+class Crash(Exception):
     """The lowest 64 bit number divided by -1: the processor refuses, uWSGI dies."""
 
 

@@ -15,7 +15,7 @@ MOST_INHERITS = 1_000
 
 
 def configure(run: Evaluation) -> None:
-    """Apply the list, as ``uwsgi_configure`` was observed to: from the top after each append."""
+    """Apply the list as uWSGI was observed to: from the top again after each append."""
     inherits = 0
     position = 0
     while position < len(run.entries):

@@ -62,7 +62,7 @@ class Diagnostic:
     source_line: str = ""
 
 
-class Stop(Exception):  # noqa: N818 - not an error of ours: uWSGI would have exited here
+class Stop(Exception):
     """Ends the reading where uWSGI would have exited; the reason was recorded before."""
 
 

@@ -16,7 +16,7 @@ class Directive(NamedTuple):
     width: int
 
 
-class BadFormat(Exception):  # noqa: N818 - reads as what it says
+class BadFormat(Exception):
     """A text that its format's reader refuses.
 
     ``code`` is a diagnostic code; line and column count from 1 in the parsed text.

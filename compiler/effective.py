@@ -30,13 +30,13 @@ def is_steering(key: str) -> bool:
 
 def effective(
     options: Iterable[tuple[str, str | None]],
-) -> dict[str, str | None | list[str | None]]:
+) -> dict[str, str | list[str | None] | None]:
     """Option -> its value, or all its values in order where each occurrence counts.
 
     Aliases go by the name that the catalogue puts first. Unknown keys are placeholders and are
     left out.
     """
-    found: dict[str, str | None | list[str | None]] = {}
+    found: dict[str, str | list[str | None] | None] = {}
     for key, value in options:
         if key not in everything() or is_steering(key):
             continue

@@ -7,7 +7,7 @@ Emperor does not obey is an error that names it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from emperor.compiler.catalogue import Facts, canonical, everything
 from emperor.compiler.diagnostics import Diagnostics
@@ -42,7 +42,7 @@ class EmperorConfig:
     """How the Emperor runs. Times in seconds; paths as the user wrote them."""
 
     monitors: tuple[str, ...] = ()
-    templates: Templates = Templates()
+    templates: Templates = field(default_factory=Templates)
     nofollow: bool = False
     freq_seconds: float = 3.0
     curse_tolerance_seconds: float = 30.0
@@ -185,9 +185,9 @@ def _pairs(value: object) -> tuple[tuple[str, str], ...]:
 def _obey(entry: Entry, values: dict[str, object], diagnostics: Diagnostics) -> None:
     name = entry.key if entry.key in OBEYED else canonical(entry.key)
     if name in OBEYED:
-        field, change = OBEYED[name]
+        slot, change = OBEYED[name]
         try:
-            values[field] = change(values[field], entry.value)
+            values[slot] = change(values[slot], entry.value)
         except ValueError:
             diagnostics.stop(
                 "invalid-value",

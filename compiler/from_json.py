@@ -30,10 +30,8 @@ def read_json(text: str, section: str | None, warn: Warn) -> Iterator[Directive]
     root = _parse(until_nul(text))
     found = _pairs(root) if isinstance(root, Tree) and root.data == "object" else []
     _warn_of_duplicates(found, warn)
-    for key, value in found:
-        if _text(key) == asked:
-            break
-    else:
+    value = next((value for key, value in found if _text(key) == asked), None)
+    if value is None:
         raise _no_section(asked, root)
     if not isinstance(value, Tree) or value.data != "object":
         raise _no_section(asked, value)

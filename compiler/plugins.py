@@ -11,7 +11,7 @@ from emperor.compiler.target import PLUGINS_WITHOUT_OPTIONS
 def load_plugins(
     run: Evaluation, key: str, value: str | None, origin: Origin, entry: Entry | None
 ) -> None:
-    """``plugins = a,b`` and ``need-plugin``: only the latter refuses a plugin that is not there.
+    """``plugins = a,b`` and ``need-plugin``: only the latter refuses what is not there.
 
     A name may carry a modifier in front (``0:python3``) and an init function behind (``|f``).
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Unreadable(Exception):  # noqa: N818 - reads as what it says
+class Unreadable(Exception):
     """A source could not be read.
 
     ``code`` is a diagnostic code ("missing-file", "not-a-file", "too-large", "unreadable",

@@ -36,7 +36,7 @@ class _Inherited(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VassalCompile:
-    """What comes of compiling one vassal; it has a place in the plan unless there are errors."""
+    """What comes of compiling one vassal: a place in the plan, unless there are errors."""
 
     file: VassalFile
     compiled: Compiled

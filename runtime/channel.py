@@ -35,7 +35,9 @@ class Channel:
         self._command.setblocking(False)
         self._config.setblocking(False)
         self._unsent = bytearray()
-        self._loop.add_reader(self._command, self._read)
+        self._is_writing = False
+        # by number: asyncio would format each socket into a message that nobody reads
+        self._loop.add_reader(self._command.fileno(), self._read)
 
     def theirs(self) -> dict[int, int]:
         """The vassal's ends: number in the vassal -> our descriptor."""
@@ -66,8 +68,8 @@ class Channel:
 
     def close(self) -> None:
         """Close everything that is still open."""
-        self._loop.remove_reader(self._command)
-        self._loop.remove_writer(self._config)
+        self._loop.remove_reader(self._command.fileno())
+        self._stop_writing()
         for end in (self._command, self._config, self._their_command, self._their_config):
             end.close()
 
@@ -81,17 +83,25 @@ class Channel:
         if data:
             self._on_bytes(data)
         else:
-            self._loop.remove_reader(self._command)  # closed; its exit comes from the guardian
+            self._loop.remove_reader(
+                self._command.fileno()
+            )  # closed; its exit comes from the guardian
 
     def _write(self) -> None:
         while self._unsent:
             try:
                 sent = self._config.send(self._unsent)
             except BlockingIOError:
-                self._loop.add_writer(self._config, self._write)
+                self._loop.add_writer(self._config.fileno(), self._write)
+                self._is_writing = True
                 return
             except OSError:
                 self._unsent.clear()
                 break
             del self._unsent[:sent]
-        self._loop.remove_writer(self._config)
+        self._stop_writing()
+
+    def _stop_writing(self) -> None:
+        if self._is_writing:
+            self._loop.remove_writer(self._config.fileno())
+            self._is_writing = False

@@ -14,6 +14,8 @@ from emperor.runtime.compiling.client import CompileServer
 from emperor.runtime.events import Cause
 from emperor.runtime.keepsakes import Keepsakes
 from emperor.runtime.launch import CompileAnswer, LaunchSpec, PathStamp
+from emperor.runtime.law.state import Phase, Vassal
+from emperor.runtime.law.table import step
 from emperor.runtime.monitors.sightings import (
     Appeared,
     AttributesChanged,
@@ -24,7 +26,6 @@ from emperor.runtime.monitors.sightings import (
 from emperor.runtime.monitors.sightings import Event as Sight
 from emperor.runtime.monitors.watchtower import Watchtower
 from emperor.runtime.processes import Processes
-from emperor.runtime.vassal import Phase, Vassal, step
 
 log = logging.getLogger("emperor")
 

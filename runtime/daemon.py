@@ -15,8 +15,8 @@ from typing import Any
 from emperor.runtime import log as logs
 from emperor.runtime.compiling.client import CompileServer
 from emperor.runtime.controller import Controller
-from emperor.runtime.guardian.descriptors import keep_private
 from emperor.runtime.guardian.children import become_subreaper
+from emperor.runtime.guardian.descriptors import keep_private
 from emperor.runtime.keepsakes import Keepsakes
 from emperor.runtime.monitors.settings import Settings
 from emperor.runtime.monitors.sources import Source, UnknownMonitorError, parse_source
@@ -39,7 +39,7 @@ class _Stopping:
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Refused(Exception):  # noqa: N818 - reads as what it says
+class Refused(Exception):
     """The daemon cannot start; the text says why. ``code`` is the exit code."""
 
     def __init__(self, code: int, text: str) -> None:

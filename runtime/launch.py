@@ -17,7 +17,7 @@ from emperor.runtime.protocol import MOST_CONFIG_BYTES
 PathStamp = tuple[int, int, int] | None
 
 
-class BadSpec(ValueError):  # noqa: N818 - reads as what it says
+class BadSpec(ValueError):
     """An answer that no honest worker gives; the text says what is wrong with it."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 _PR_SET_PDEATHSIG = 1
 
 
-class NoSuchIdentity(ValueError):  # noqa: N818 - reads as what it says
+class NoSuchIdentity(ValueError):
     """A user or group that the machine does not know; the text names it."""
 
 

@@ -24,12 +24,12 @@ _VERSION = re.compile(r"\d+(\.\d+)+([-.+\w]*)?")
 _PROBED_JSON = '{"uwsgi": {"probe": "1", "probe": "2"}}'
 
 
-class NoTarget(Exception):  # noqa: N818 - reads as what it says
+class NoTarget(Exception):
     """There is no uWSGI to be asked; the text says what to do."""
 
 
 def target_of(wanted: str | None) -> Target:
-    """The target that ``--uwsgi`` names: a version, or the path of a binary; raises NoTarget."""
+    """The target that ``--uwsgi`` names: a version, or a binary's path; raises NoTarget."""
     if wanted is None:
         return Target(version=NEWEST)
     if _VERSION.fullmatch(wanted):
@@ -38,8 +38,11 @@ def target_of(wanted: str | None) -> Target:
 
 
 def find_binary(wanted: str | None = None) -> str:
-    """The path of the uWSGI to run: the one wanted, or the first of ``uwsgi``, ``uwsgi-core`` on
-    PATH, or that of the pyuwsgi wheel beside our own interpreter. Raises ``NoTarget``."""
+    """The path of the uWSGI to run; raises ``NoTarget``.
+
+    It is the one wanted, or the first of ``uwsgi`` and ``uwsgi-core`` on PATH, or that of the
+    pyuwsgi wheel beside our own interpreter.
+    """
     scripts = sysconfig.get_path("scripts")
     if wanted is not None:
         found = shutil.which(wanted)

@@ -46,6 +46,7 @@ class _Worker:
     outbox: bytearray = field(default_factory=bytearray)
     busy: deque[_Request] = field(default_factory=deque)
     timer: asyncio.TimerHandle | None = None
+    is_writing: bool = False
 
 
 class CompileServer:
@@ -225,10 +226,12 @@ class CompileServer:
         return worker
 
     def _flush_worker(self, worker: _Worker) -> None:
-        if _flush(worker.channel, worker.outbox):
+        is_done = _flush(worker.channel, worker.outbox)
+        if is_done and worker.is_writing:
             self._loop.remove_writer(worker.channel)
-        else:
+        elif not is_done and not worker.is_writing:
             self._loop.add_writer(worker.channel, self._flush_worker, worker)
+        worker.is_writing = not is_done
 
     def _read_worker(self, worker: _Worker) -> None:
         try:

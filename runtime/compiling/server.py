@@ -6,6 +6,7 @@ vassal's file itself: workers do, after they have become the user on whose behal
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -60,10 +61,8 @@ class Server:
                 pid = self._fork(descriptors[0])
                 self.channel.sendall(encode({"pid": pid}))
             case {"op": "kill", "pid": int(pid)}:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             case _:
                 raise ValueError(f"no such request: {message}")
 

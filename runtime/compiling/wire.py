@@ -15,7 +15,7 @@ MOST_BYTES = 4 * 1024 * 1024
 _LENGTH = struct.Struct("<I")
 
 
-class TooLong(ValueError):  # noqa: N818 - reads as what it says
+class TooLong(ValueError):
     """A message longer than either side takes."""
 
 

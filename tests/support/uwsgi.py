@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -52,15 +53,67 @@ def full_uwsgi() -> Target | None:
     return None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A uWSGI that serves WSGI apps, and the options that a vassal needs for that."""
+
+    label: str
+    path: str
+    python: tuple[tuple[str, str], ...]
+    is_wheel: bool
+
+
+@functools.cache
+def servers() -> tuple[Server, ...]:
+    """Every uWSGI of this machine that has python or can load it, the PyPI wheel's first."""
+    scripts = sysconfig.get_path("scripts")
+    found: dict[str, Server] = {}
+    for name, place in (("uwsgi", scripts), ("uwsgi-core", None), ("uwsgi", None)):
+        path = shutil.which(name, path=place)
+        if path is None or os.path.realpath(path) in found:
+            continue
+        with contextlib.suppress(NoTarget):
+            server = _server(path, probe(path))
+            if server is not None:
+                found[os.path.realpath(path)] = server
+    return tuple(found.values())
+
+
+def _server(path: str, target: Target) -> Server | None:
+    plugins: list[tuple[tuple[str, str], ...]] = [()] if "python" in target.built_in else []
+    plugins += [
+        (("plugin", name),) for name in ("python3", "python") if name in (target.loadable or ())
+    ]
+    if not plugins:
+        return None
+    is_wheel = target.interpreter is not None
+    return Server(
+        label="wheel" if is_wheel else os.path.basename(path),
+        path=path,
+        python=plugins[0],
+        is_wheel=is_wheel,
+    )
+
+
+def a_server() -> Server:
+    """A uWSGI for apps, an ordinary binary if there is one; without any the test is skipped, or
+    failed where ``CI`` is set."""
+    found = sorted(servers(), key=lambda server: server.is_wheel)
+    if not found:
+        do_without("no uWSGI with python (pip: pyuwsgi; Debian: uwsgi-plugin-python3)")
+    return found[0]
+
+
 def the_uwsgi() -> Target:
     """``full_uwsgi``; without one the test is skipped, or failed where ``CI`` is set."""
     found = full_uwsgi()
     if found is None:
-        _do_without("no uWSGI with libyaml, yajl and libxml2 on PATH (Debian: uwsgi-core)")
+        do_without("no uWSGI with libyaml, yajl and libxml2 on PATH (Debian: uwsgi-core)")
     return found
 
 
-def _do_without(reason: str) -> NoReturn:
+def do_without(reason: str) -> NoReturn:
+    """Skip the test, or fail it where ``CI`` is set: there everything is installed."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

@@ -26,7 +26,7 @@ USAGE = 2
 SOURCES = frozenset({"file", "fd", "exec", "http"})
 
 
-class Usage(Exception):  # noqa: N818 - reads as what it says
+class Usage(Exception):
     """The command line makes no sense; the text says why."""
 
 

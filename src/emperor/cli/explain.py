@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -95,5 +97,5 @@ def _explain_entry(console: Console, entry: Entry, winners: list[Entry]) -> None
         console.print(Text(f"       included from {printable(outer)}", style="dim"))
     if entry.steps:
         texts = [*entry.steps, value]
-        for before, after in zip(texts, texts[1:], strict=False):
+        for before, after in pairwise(texts):
             console.print(Text(printable(f"       {before}  ->  {after}"), style="cyan"))

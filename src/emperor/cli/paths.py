@@ -9,7 +9,7 @@ from emperor.compiler.vassal import EXTENSIONS, VassalFile
 from emperor.runtime.globbing import glob3
 
 
-class NoSuchPath(Exception):  # noqa: N818 - reads as what it says
+class NoSuchPath(Exception):
     """A PATH that leads to no vassal; the text names it."""
 
 

@@ -1,0 +1,117 @@
+"""How a vassal goes: told, then signalled, then killed. Pure."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+
+from emperor.runtime import events as ev
+from emperor.runtime.events import Effect, Event
+from emperor.runtime.law.state import KILL_AGAIN_SECONDS, Phase, Step, Vassal
+from emperor.runtime.protocol import Order, Word
+
+
+def kill() -> ev.Signal:
+    """What ends a process and all that it started."""
+    return ev.Signal(signum=signal.SIGKILL, is_for_group=True)
+
+
+def order(state: Vassal) -> int:
+    """The byte that tells a process to go."""
+    return Order.GRACEFUL_STOP if state.graceful else Order.STOP
+
+
+def begin_stop(state: Vassal, now: float, grace_seconds: float) -> Step:
+    """Tell the process to go; whoever does not listen gets a signal."""
+    effects: list[Effect] = [ev.Send(byte=order(state))]
+    if state.running is not None and not state.running.has_master:
+        effects.append(ev.Signal(signum=signal.SIGTERM))
+    after = replace(
+        state,
+        phase=Phase.STOPPING,
+        until=now + grace_seconds,
+        hold=None,
+        answer_by=None,
+        asks_config=False,
+    )
+    return after, tuple(effects)
+
+
+def vanished_alive(state: Vassal, event: Event, now: float) -> Step:
+    """The file is gone: so must be the process."""
+    unwanted = replace(state, is_wanted=False, pending=None, serial=state.serial + 1)
+    after, effects = begin_stop(unwanted, now, state.curse_seconds)
+    return after, (ev.Log(level="info", message="its file is gone: stopping"), *effects)
+
+
+def unwanted(state: Vassal, event: Event, now: float) -> Step:
+    """It is on its way up or down already: what comes next will find it unwanted."""
+    if isinstance(event, ev.Leave):
+        until = now + event.grace_seconds
+        if state.phase is Phase.STOPPING:
+            state = replace(state, until=min(state.until or until, until))
+        state = replace(state, curse_seconds=event.grace_seconds)
+    return replace(state, is_wanted=False, is_restarting=False, pending=None), ()
+
+
+def gone(state: Vassal) -> Step:
+    """The end: nothing is left to do."""
+    after = replace(
+        state,
+        phase=Phase.GONE,
+        is_wanted=False,
+        pending=None,
+        until=None,
+        hold=None,
+        answer_by=None,
+    )
+    return after, (ev.Forget(),)
+
+
+def nothing_left(state: Vassal, event: Event, now: float) -> Step:
+    """There is no process and nobody wants one."""
+    return gone(state)
+
+
+def leave(state: Vassal, event: Event, now: float) -> Step:
+    """The Emperor goes: the process is told to."""
+    assert isinstance(event, ev.Leave)
+    unwanted = replace(state, is_wanted=False, pending=None, curse_seconds=event.grace_seconds)
+    return begin_stop(unwanted, now, event.grace_seconds)
+
+
+def die(state: Vassal, event: Event, now: float) -> Step:
+    """The Emperor goes now: the process is killed."""
+    after = replace(
+        state,
+        phase=Phase.STOPPING,
+        is_wanted=False,
+        is_restarting=False,
+        pending=None,
+        until=now + KILL_AGAIN_SECONDS,
+        hold=None,
+        answer_by=None,
+    )
+    return after, (kill(),)
+
+
+def die_later(state: Vassal, event: Event, now: float) -> Step:
+    """It is being spawned: it is killed as soon as its pid is known."""
+    return replace(state, is_wanted=False, curse_seconds=0.0), ()
+
+
+def tick_stopping(state: Vassal, event: Event, now: float) -> Step:
+    """The process does not go: it is killed, again and again."""
+    if state.until is None or now < state.until:
+        return state, ()
+    after = replace(state, until=now + KILL_AGAIN_SECONDS)
+    return after, (ev.Log(level="warning", message="does not go: killing it"), kill())
+
+
+def said_while_stopping(state: Vassal, event: Event, now: float) -> Step:
+    """One byte from a process that was told to go."""
+    assert isinstance(event, ev.Said)
+    if event.byte == Word.WANTS_CONFIG and state.spec is not None:
+        # it was reloading when it was told to go: it will read the order when it is up again
+        return state, (ev.Deliver(spec=state.spec), ev.Send(byte=order(state)))
+    return state, ()
