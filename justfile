@@ -8,7 +8,7 @@ default: check
 # Create .venv with the package and everything its tests need
 setup:
     python3.11 -m venv .venv
-    .venv/bin/python -m pip install -q -e '.[dev]'
+    .venv/bin/pip install -q -e '.[dev]'
 
 # Everything that must hold before a change is merged
 check: lint types test

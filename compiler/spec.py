@@ -126,7 +126,7 @@ def _inherited(environment: tuple[tuple[str, str], ...]) -> _Inherited:
 def _policies(compiled: Compiled) -> Policies:
     from emperor.compiler.plan import RELOAD_GRACE_SECONDS, Policies
 
-    last = {key: value for key, value in compiled.options}
+    last = dict(compiled.options)
     mercies = [
         leading_number(last[name] or "0")
         for name in ("reload-mercy", "worker-reload-mercy")

@@ -15,6 +15,7 @@ from typing import Any
 from emperor.runtime import log as logs
 from emperor.runtime.compiling.client import CompileServer
 from emperor.runtime.controller import Controller
+from emperor.runtime.exits import ERRORS_FOUND, SYSTEM_REFUSED, USAGE
 from emperor.runtime.guardian.children import become_subreaper
 from emperor.runtime.guardian.descriptors import keep_private
 from emperor.runtime.keepsakes import Keepsakes
@@ -25,10 +26,6 @@ from emperor.runtime.privileges import NoSuchIdentity, drop, identity
 from emperor.runtime.processes import Processes
 
 log = logging.getLogger("emperor")
-
-ERRORS_FOUND = 1
-USAGE = 2
-SYSTEM_REFUSED = 111
 
 
 @dataclass(slots=True)

@@ -26,13 +26,20 @@ LAST_BREATH_SECONDS = 3.0
 #: The vassal of a line that is not the daemon's own.
 OUTPUT = "<output>"
 
+#: How much of what the vassals said is shown when a test fails.
+CHATTER_LINES = 30
+
 _MARK = "EMPEROR_TEST_MARK"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of the log; ``vassal`` is empty for the daemon's own affairs."""
+    """One line of the log, at ``time`` (seconds since the epoch; 0 if it is not the daemon's).
 
+    ``vassal`` is empty for the daemon's own affairs.
+    """
+
+    time: float
     vassal: str
     level: str
     message: str
@@ -119,8 +126,18 @@ class Daemon:
         self.expect(f"{reason}: reloading", vassal)
         self.expect("accepts requests", vassal)
 
+    def gone(self, vassal: str) -> None:
+        """Wait until nothing is left of the vassal."""
+        self.expect("is gone (", vassal)
+
     def __str__(self) -> str:
-        rows = (f"  {line.vassal or '-'} {line.level} {line.message}" for line in self.lines)
+        chatter = [line for line in self.lines if line.vassal == OUTPUT][:-CHATTER_LINES]
+        hidden = set(map(id, chatter))
+        rows = (
+            f"  {line.time % 1000:7.3f} {line.vassal or '-'} {line.level} {line.message}"
+            for line in self.lines
+            if id(line) not in hidden
+        )
         return "\n".join(("the log:", *rows))
 
     # -- processes -----------------------------------------------------------------------------
@@ -150,9 +167,11 @@ class Daemon:
         self.process.kill()
         deadline = time.monotonic() + LAST_BREATH_SECONDS
         self.process.wait()
-        left = lambda: [pid for pid in pids if self._is_ours(pid)]  # noqa: E731
-        eventually(lambda: not left(), LAST_BREATH_SECONDS, lambda: f"alive: {left()}\n{self}")
-        assert time.monotonic() < deadline
+        eventually(
+            lambda: not self.family() & pids,
+            deadline - time.monotonic(),
+            lambda: f"alive: {self.family()}\n{self}",
+        )
         self._assert_nothing_left()
 
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> float:
@@ -267,11 +286,14 @@ def _lines(text: str) -> Iterator[Line]:
     when the daemon writes one."""
     before, brace, rest = text.partition('{"time": ')
     if before or not brace:
-        yield Line(vassal=OUTPUT, level="", message=before)
+        yield Line(time=0.0, vassal=OUTPUT, level="", message=before)
     if brace:
         fields = json.loads(brace + rest)
         yield Line(
-            vassal=fields.get("vassal", ""), level=fields["level"], message=fields["message"]
+            time=fields["time"],
+            vassal=fields.get("vassal", ""),
+            level=fields["level"],
+            message=fields["message"],
         )
 
 

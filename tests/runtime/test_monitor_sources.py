@@ -2,7 +2,6 @@
 
 import pytest
 
-from emperor.runtime.monitors.patterns import component, has_magic, unescape
 from emperor.runtime.monitors.sources import (
     Kind,
     Source,
@@ -12,6 +11,7 @@ from emperor.runtime.monitors.sources import (
     parse_source,
 )
 from emperor.runtime.monitors.trust import file_system_type, remote_name
+from emperor.runtime.patterns import component, has_magic, unescape
 
 
 def parse(text: str, *, directories: tuple[str, ...] = ()) -> Source:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import click
 
-#: Exit codes, everywhere: 0 fine, 1 errors in a configuration, 2 usage, 111 the system refused.
-ERRORS_FOUND = 1
-SYSTEM_REFUSED = 111
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="emperor-compiler", message="emperor %(version)s")

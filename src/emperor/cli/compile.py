@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
 from emperor.cli import formats
-from emperor.cli.commands import ERRORS_FOUND, SYSTEM_REFUSED
 from emperor.cli.paths import NoSuchPath, vassal_files
 from emperor.compiler.diagnostics import Diagnostic, Diagnostics, Severity
 from emperor.compiler.pipeline import Compiled, compile_arguments
@@ -18,12 +17,15 @@ from emperor.compiler.render import render
 from emperor.compiler.spec import VassalCompile, compile_vassal
 from emperor.compiler.target import NEWEST, Target
 from emperor.compiler.vassal import Templates, VassalFile
+from emperor.runtime.exits import ERRORS_FOUND, SYSTEM_REFUSED, USAGE
 from emperor.runtime.reader import FileReader
-
-USAGE = 2
 
 #: Source names that ``--allow`` takes.
 SOURCES = frozenset({"file", "fd", "exec", "http"})
+
+
+#: A further process is worth its start from this many vassals on.
+SHARE = 32
 
 
 class Usage(Exception):
@@ -129,12 +131,11 @@ def _run(request: CompileRequest) -> int:
         file for path in request.paths for file in vassal_files(path, settings.monitors, extra)
     ]
     is_list = len(request.paths) > 1 or any(os.path.isdir(path) for path in request.paths)
-    results = formats.Results(request.format, is_list=is_list, explain=request.explain)
     is_wrong = _report(request, problems)
-    for result in _compile_files(job, files):
-        is_wrong |= _report(request, result.diagnostics)
-        results.add(result, effective=request.effective)
-    results.finish()
+    if request.explain is not None:
+        is_wrong |= _explain(job, files)
+    else:
+        is_wrong |= _show(job, files, is_list=is_list)
     return ERRORS_FOUND if is_wrong else 0
 
 
@@ -157,8 +158,15 @@ def _allowed(words: frozenset[str]) -> frozenset[str]:
 
 def _report(request: CompileRequest, diagnostics: Sequence[Diagnostic]) -> bool:
     """Print findings for people; gives whether one of them counts as an error."""
-    for diagnostic in diagnostics:
-        sys.stderr.write(formats.coloured(render(diagnostic), diagnostic) + "\n")
+    sys.stderr.write(_findings(diagnostics))
+    return _is_wrong(request, diagnostics)
+
+
+def _findings(diagnostics: Sequence[Diagnostic]) -> str:
+    return "".join(formats.coloured(render(d), d) + "\n" for d in diagnostics)
+
+
+def _is_wrong(request: CompileRequest, diagnostics: Sequence[Diagnostic]) -> bool:
     return any(d.severity is Severity.ERROR or request.deny_warnings for d in diagnostics)
 
 
@@ -264,9 +272,57 @@ def _reader(directory: str, allowed: frozenset[str]) -> FileReader:
     return FileReader(cwd=directory, allowed=allowed)
 
 
-def _compile_files(job: _Job, files: list[VassalFile]) -> Iterator[VassalCompile]:
-    """Compile all files, in their order."""
+class _Shown(NamedTuple):
+    """One vassal's compile, as it is printed."""
+
+    item: formats.Item
+    findings: str
+    is_wrong: bool
+
+
+def _show(job: _Job, files: list[VassalFile], *, is_list: bool) -> bool:
+    """Compile and print all files, in their order; gives whether there was an error."""
+
+    def show(file: VassalFile) -> _Shown:
+        result, request = job.compile(file), job.request
+        return _Shown(
+            item=formats.item_of(
+                result, request.format, is_list=is_list, effective=request.effective
+            ),
+            findings=_findings(result.diagnostics),
+            is_wrong=_is_wrong(request, result.diagnostics),
+        )
+
+    results = formats.Results(job.request.format, is_list=is_list)
+    is_wrong = False
+    all_shown = _for_all(show, files)
     with formats.progress(len(files)) as advance:
-        for file in files:
-            yield job.compile(file)
+        for shown in all_shown:
+            sys.stderr.write(shown.findings)
+            results.add(shown.item)
+            is_wrong |= shown.is_wrong
             advance()
+    results.finish()
+    return is_wrong
+
+
+def _for_all(show: Callable[[VassalFile], _Shown], files: list[VassalFile]) -> Iterator[_Shown]:
+    """Every file shown; many are shared between the processors, but not standard input."""
+    processes = min(len(os.sched_getaffinity(0)), len(files) // SHARE)
+    if processes < 2 or any(file.name == "-" for file in files):
+        return map(show, files)
+    from emperor.cli.sharing import shared
+
+    return shared(show, files, processes)
+
+
+def _explain(job: _Job, files: list[VassalFile]) -> bool:
+    """Print where the values of all files come from; gives whether there was an error."""
+    from emperor.cli.explain import explain
+
+    is_wrong = False
+    for file in files:
+        result = job.compile(file)
+        is_wrong |= _report(job.request, result.diagnostics)
+        explain(file.name, result.compiled, job.request.explain or None)
+    return is_wrong

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 from emperor.compiler.diagnostics import Diagnostic, Severity
 from emperor.compiler.effective import effective
@@ -17,9 +17,15 @@ from emperor.compiler.source import to_bytes
 from emperor.compiler.spec import VassalCompile
 
 if TYPE_CHECKING:
-    from emperor.compiler.plan import Plan
+    from emperor.compiler.plan import Plan, VassalPlan
 
 Pairs = Sequence[tuple[str, "str | None"]]
+
+#: One vassal in some format: its text, or its place in the plan; nothing if it has none.
+Item = Union[str, "VassalPlan", None]
+
+#: A comment in the formats in which a vassal is headed by its name.
+_COMMENTS = {"ini": "; {}", "yaml": "# {}", "xml": "<!-- {} -->"}
 
 #: From this many vassals on a terminal is shown how far the work is.
 MANY = 200
@@ -28,53 +34,54 @@ MANY = 200
 class Results:
     """Prints vassals as they come, or all of them at the end where the format wants it."""
 
-    def __init__(self, format_: str, *, is_list: bool, explain: str | None) -> None:
+    def __init__(self, format_: str, *, is_list: bool) -> None:
         self.format = format_
         self.is_list = is_list
-        self.explain = explain
-        self.items: list[dict[str, Any]] = []
-        self.results: list[VassalCompile] = []
+        self.kept: list[Item] = []
         self.count = 0
 
-    def add(self, result: VassalCompile, *, effective: bool) -> None:
-        """Take one vassal's result."""
+    def add(self, item: Item) -> None:
+        """Take what ``item_of`` made of the next vassal."""
         self.count += 1
-        if self.explain is not None:
-            self._explain(result)
-        elif self.format == "json":
-            self.items.append(_vassal_data(result))
-        elif self.format == "plan":
-            self.results.append(result)
-        elif self.format == "argv":
-            if plan := result.plan:
-                import shlex
-
-                write(shlex.join(plan.launch.argv) + "\n")
-        else:
-            if self.is_list:
-                self._heading(result.file.name)
-            write(render_pairs(self.format, _chosen(result.compiled, effective)))
-
-    def _heading(self, name: str) -> None:
-        comment = {"ini": "; {}", "yaml": "# {}", "xml": "<!-- {} -->"}[self.format]
-        write(("\n" if self.count > 1 else "") + comment.format(name) + "\n")
-
-    def _explain(self, result: VassalCompile) -> None:
-        from emperor.cli.explain import explain
-
-        explain(result.file.name, result.compiled, self.explain or None)
+        if self.format in {"json", "plan"}:
+            self.kept.append(item)
+        elif isinstance(item, str):
+            is_apart = self.is_list and self.count > 1 and self.format in _COMMENTS
+            write("\n" + item if is_apart else item)
 
     def finish(self) -> None:
         """Print what was kept until the end."""
-        if self.explain is not None:
-            return
         if self.format == "json":
-            shown: object = self.items if self.is_list else self.items[0]
-            write(json.dumps(shown, indent=2) + "\n")
+            texts = [item for item in self.kept if isinstance(item, str)]
+            write((_json_list(texts) if self.is_list else texts[0]) + "\n")
         elif self.format == "plan":
-            from emperor.compiler.plan import Plan
+            from emperor.compiler.plan import Plan, VassalPlan
 
-            write_plan(Plan(vassals=tuple(plan for r in self.results if (plan := r.plan))))
+            plans = tuple(item for item in self.kept if isinstance(item, VassalPlan))
+            write_plan(Plan(vassals=plans))
+
+
+def item_of(result: VassalCompile, format_: str, *, is_list: bool, effective: bool) -> Item:
+    """One vassal in a format, as ``Results`` prints it."""
+    if format_ == "json":
+        return json.dumps(_vassal_data(result), indent=2)
+    plan = result.plan if format_ in {"plan", "argv"} else None
+    if format_ == "plan":
+        return plan
+    if format_ == "argv":
+        import shlex
+
+        return shlex.join(plan.launch.argv) + "\n" if plan else None
+    heading = _COMMENTS[format_].format(result.file.name) + "\n" if is_list else ""
+    return heading + render_pairs(format_, _chosen(result.compiled, effective))
+
+
+def _json_list(texts: list[str]) -> str:
+    """The list of some JSON texts; a line end in one is never inside a string."""
+    if not texts:
+        return "[]"
+    indented = ("  " + text.replace("\n", "\n  ") for text in texts)
+    return "[\n" + ",\n".join(indented) + "\n]"
 
 
 def write_plan(plan: Plan) -> None:
