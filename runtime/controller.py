@@ -162,12 +162,15 @@ class Controller:
         record.inbox.append(event)
         if len(record.inbox) > 1:
             return
-        while record.inbox:
-            state, effects = step(record.state, record.inbox[0], self._loop.time())
-            record.state = state
-            for effect in effects:
-                self._carry_out(record, effect)
-            del record.inbox[0]
+        try:
+            while record.inbox:
+                state, effects = step(record.state, record.inbox[0], self._loop.time())
+                record.state = state
+                for effect in effects:
+                    self._carry_out(record, effect)
+                del record.inbox[0]
+        finally:
+            record.inbox.clear()  # a bug in one event must not silence the vassal for good
         if record.key in self._records:
             self._set_timer(record)
 
@@ -210,7 +213,7 @@ class Controller:
             self._keepsakes.forget(record.key)
         if record.timer is not None:
             record.timer.cancel()
-        if self.watchtower is not None and record.is_broken:
+        if self.watchtower is not None and (record.is_broken or self._watches_includes):
             self.watchtower.unwatch_paths("\0".join(record.key))
         name = record.sighting.name
         self._names[name] -= 1

@@ -104,7 +104,8 @@ def set_up(*, level: str, is_json: bool) -> None:
     else:
         coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         handler.setFormatter(TextFormatter(is_coloured=coloured))
-    logger = logging.getLogger("emperor")
-    logger.handlers = [handler]
-    logger.propagate = False
-    logger.setLevel(level.upper())
+    for name in ("emperor", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+    logging.getLogger("emperor").setLevel(level.upper())

@@ -120,7 +120,7 @@ class CompileServer:
             null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             self.pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-c", program, str(_SERVER_SOCKET)],
+                [sys.executable, "-P", "-c", program, str(_SERVER_SOCKET)],
                 os.environ,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, theirs.fileno(), _SERVER_SOCKET),

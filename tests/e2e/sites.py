@@ -150,7 +150,7 @@ def broken(ending: str) -> str:
     return {
         "ini": "[uwsgi]\nini = missing.ini\n",
         "xml": "<uwsgi><a>\n",
-        "yaml": "uwsgi: [\n",
+        "yaml": 'uwsgi:\n  greeting: "endless\n',
         "json": '{"uwsgi": ',
     }[ending]
 

@@ -6,7 +6,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO, NamedTuple, NoReturn, TypeVar
+from typing import Any, BinaryIO, NamedTuple, NoReturn, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -48,7 +48,7 @@ def _serve(work: Callable[[T], R], items: Sequence[T], writing: int) -> NoReturn
     except (BrokenPipeError, KeyboardInterrupt):
         pass  # the parent has left, or says it itself
     finally:
-        if sys.exception() is not None:
+        if sys.exc_info()[0] is not None:
             sys.excepthook(*sys.exc_info())
         os._exit(0)
 
@@ -63,8 +63,8 @@ def _collected(children: list[_Child], count: int) -> Iterator[R]:
             os.waitpid(child.pid, 0)
 
 
-def _next(child: _Child) -> R:  # type: ignore[type-var]  # what the child's work gave
+def _next(child: _Child) -> Any:
     try:
-        return pickle.load(child.results)  # type: ignore[no-any-return]
+        return pickle.load(child.results)
     except (EOFError, pickle.UnpicklingError):
         raise ChildProcessError("a process that shared the work has died") from None

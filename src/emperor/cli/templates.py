@@ -1,43 +1,28 @@
-"""Options as XML and YAML, through jinja2 templates."""
+"""Options as XML and YAML, through the jinja2 templates beside this module."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 
 import jinja2
 
-_XML = """\
-<uwsgi>
-{% for key, value in options %}
-  <{{ key }}>{{ value | e }}</{{ key }}>
-{% endfor %}
-</uwsgi>
-"""
-
-_YAML = """\
-uwsgi:
-{% for key, value in options %}
-  {{ key | tojson_text }}: {{ value | tojson_text }}
-{% endfor %}
-"""
-
-_TEMPLATES = {"xml": _XML, "yaml": _YAML}
+#: Scalars that YAML reads back unchanged without quotes.
+_PLAIN = re.compile(r"[A-Za-z0-9_/.][A-Za-z0-9_/.-]*")
 
 
 def render(format_: str, options: Sequence[tuple[str, str]]) -> str:
     """The options as a text in ``format_`` (xml or yaml), repeated keys and order kept."""
     environment = jinja2.Environment(
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=jinja2.PackageLoader("emperor.cli", "."),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    environment.filters["tojson_text"] = _yaml_text
-    return environment.from_string(_TEMPLATES[format_]).render(options=options)
+    environment.filters["scalar"] = _scalar
+    return environment.get_template(f"options.{format_}.j2").render(options=options)
 
 
-def _yaml_text(text: str) -> str:
-    """A plain scalar where YAML reads it back unchanged, else a double-quoted one."""
-    import json
-
-    plain = text.replace("-", "").replace("/", "").replace(".", "").replace("_", "")
-    if plain.isalnum() and plain.isascii() and not text.startswith("-"):
-        return text
-    return json.dumps(text, ensure_ascii=False)
+def _scalar(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
