@@ -44,6 +44,7 @@ class Record:
     pid: int | None = None
     timer: asyncio.TimerHandle | None = None
     timer_at: float | None = None
+    early: bytes = b""
     said: tuple[str, ...] = ()
     dependencies: tuple[tuple[str, PathStamp], ...] = ()
     is_broken: bool = False
@@ -297,12 +298,9 @@ class Controller:
     # -- processes -----------------------------------------------------------------------------
 
     def _spawn(self, record: Record, spec: LaunchSpec) -> None:
-        def said(data: bytes) -> None:
-            for byte in data:
-                self._feed(record, ev.Said(byte=byte))
-
+        record.early = b""
         try:
-            channel = Channel(said)
+            channel = Channel(lambda data: self._said(record, data))
         except OSError as error:
             self._feed(record, ev.NotSpawned(message=error.strerror or str(error)))
             return
@@ -322,6 +320,14 @@ class Controller:
         channel.handed_over()
         channel.deliver(spec.delivered)
 
+    def _said(self, record: Record, data: bytes) -> None:
+        """The vassal's words; they may come before the guardian has told its pid."""
+        if record.pid is None:
+            record.early += data
+            return
+        for byte in data:
+            self._feed(record, ev.Said(byte=byte))
+
     def _vassal_environment(self, spec: LaunchSpec) -> dict[str, str]:
         environment = {**self._environment, **dict(spec.set)}
         for name in spec.unset:
@@ -334,6 +340,8 @@ class Controller:
         record.pid = pid
         self._by_pid[pid] = record
         self._feed(record, ev.Spawned(pid=pid))
+        early, record.early = record.early, b""
+        self._said(record, early)
 
     def _not_spawned(self, record: Record, message: str) -> None:
         if record.channel is not None:

@@ -269,7 +269,7 @@ def eventually(
     while not is_so():
         if time.monotonic() > deadline:
             raise AssertionError(complaint())
-        select.select((), (), (), 0.005)
+        select.select((), (), (), 0.01)
 
 
 def state_of(pid: int) -> str:
