@@ -23,6 +23,9 @@ from emperor.compiler.source import from_bytes
 MOST_REPLACEMENTS = 2_000
 MOST_CHARACTERS = 16 * 1024 * 1024
 
+#: How many openings of placeholders are read for one value, all replacements together.
+MOST_OPENINGS = 100_000
+
 #: The placeholders of longer texts are not remembered: they would only fill the memory.
 MOST_REMEMBERED = 500
 
@@ -55,7 +58,7 @@ def _pass(run: Evaluation, opening: str, grammar: str, lookup: Lookup) -> None:
 
 def _expand(run: Evaluation, entry: Entry, opening: str, grammar: str, lookup: Lookup) -> None:
     """Replace what can be replaced in one value, from left to right."""
-    text, skipped, count = entry.value or "", 0, 0
+    text, skipped, count, openings = entry.value or "", 0, 0, 0
     steps = list(entry.steps)
     while opening in text[skipped:]:
         replaced = _replace_first(text, skipped, grammar, lambda name: lookup(name, entry))
@@ -64,8 +67,9 @@ def _expand(run: Evaluation, entry: Entry, opening: str, grammar: str, lookup: L
         if len(steps) < 20:
             steps.append(text)
         text, skipped, count = replaced, 1, count + 1
+        openings += text.count(opening)
         entry.value = text
-        if count > MOST_REPLACEMENTS or len(text) > MOST_CHARACTERS:
+        if count > MOST_REPLACEMENTS or len(text) > MOST_CHARACTERS or openings > MOST_OPENINGS:
             entry.value = entry.steps[0] if entry.steps else steps[0]
             raise run.diagnostics.stop(
                 "placeholder-cycle",

@@ -25,6 +25,7 @@ REQUEST_SECONDS = 30.0
 PIPELINE = 4
 
 _SERVER_SOCKET = 3
+_RETRY_SECONDS = 0.01
 
 #: Takes the answer to a compile.
 OnAnswer = Callable[[CompileAnswer], None]
@@ -167,6 +168,7 @@ class CompileServer:
     def _flush_server(self) -> None:
         if _flush(self._channel, self._outbox):
             self._loop.remove_writer(self._channel)
+            self._feed()  # workers are asked for only when nothing is in the way
         else:
             self._loop.add_writer(self._channel, self._flush_server)
 
@@ -181,7 +183,10 @@ class CompileServer:
             return
         for message in self._inbox.feed(data):
             if self._starting and isinstance(message, dict):
-                self._starting.popleft().pid = int(message["pid"])
+                worker = self._starting.popleft()
+                worker.pid = int(message["pid"])
+                if worker not in self._workers:  # parted with before its pid was known
+                    self._tell_server({"op": "kill", "pid": worker.pid})
 
     # -- the workers -----------------------------------------------------------------------
 
@@ -213,16 +218,24 @@ class CompileServer:
             return None  # the descriptor must travel with its own request
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
+        packet = encode({"op": "worker"})
         with theirs:
             try:
-                socket.send_fds(self._channel, [encode({"op": "worker"})], [theirs.fileno()])
-            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+                sent = socket.send_fds(self._channel, [packet], [theirs.fileno()])
+            except BlockingIOError:
                 ours.close()
-                return None  # the server is dead or busy: asked again when it is back
+                self._loop.call_later(_RETRY_SECONDS, self._feed)
+                return None
+            except (BrokenPipeError, ConnectionResetError):
+                ours.close()
+                return None  # the server is dead: asked again when there is another
         worker = _Worker(None, ours)
         self._workers.append(worker)
         self._starting.append(worker)
         self._loop.add_reader(ours, self._read_worker, worker)
+        if sent < len(packet):
+            self._outbox += packet[sent:]
+            self._flush_server()
         return worker
 
     def _flush_worker(self, worker: _Worker) -> None:

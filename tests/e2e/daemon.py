@@ -82,7 +82,8 @@ class Daemon:
         seconds: float = DEADLINE_SECONDS,
     ) -> str:
         """The next message of a vassal that contains ``text``; what it said before is passed
-        over. Fails if there is none within ``seconds``."""
+        over (in OUTPUT, where many speak, only what contained that text). Fails if there is
+        none within ``seconds``."""
         deadline = time.monotonic() + seconds
         with self._news:
             while True:
@@ -96,7 +97,7 @@ class Daemon:
                 self._news.wait(left)
 
     def since(self, vassal: str = "") -> list[Line]:
-        """What a vassal has said after the last line that ``expect`` gave."""
+        """What a vassal (not OUTPUT) has said after the last line that ``expect`` gave."""
         with self._news:
             start = self._cursors.get(vassal, 0)
             return [line for line in self.lines[start:] if line.vassal == vassal]
@@ -147,9 +148,16 @@ class Daemon:
         return {pid for pid in _pids() if self._is_ours(pid)}
 
     def helper(self, word: str) -> int:
-        """The pid of the daemon's own child whose command line holds ``word``."""
-        (found,) = [pid for pid in _children(self.pid) if word in _command_line(pid)]
-        return found
+        """The pid of the daemon's own child whose command line holds ``word``, once there is
+        one."""
+        found: list[int] = []
+
+        def is_there() -> bool:
+            found[:] = (pid for pid in _children(self.pid) if word in _command_line(pid))
+            return len(found) == 1
+
+        eventually(is_there, complaint=lambda: f"no {word}, or several: {found}")
+        return found[0]
 
     @property
     def guardian(self) -> int:
@@ -218,10 +226,11 @@ class Daemon:
             self._news.notify_all()
 
     def _next(self, text: str, vassal: str) -> Line | None:
-        for index in range(self._cursors.get(vassal, 0), len(self.lines)):
+        cursor = text if vassal == OUTPUT else vassal
+        for index in range(self._cursors.get(cursor, 0), len(self.lines)):
             line = self.lines[index]
             if line.vassal == vassal and text in line.message:
-                self._cursors[vassal] = index + 1
+                self._cursors[cursor] = index + 1
                 return line
         return None
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from tests.e2e.daemon import OUTPUT, Daemon, eventually, reign
@@ -156,3 +156,14 @@ def test_all_helpers_are_killed_at_once(one_town: Town) -> None:
         daemon.reloaded("site.ini", "changed")
         assert town.get("site.ini") == "two"
         daemon.kill()
+
+
+@pytest.mark.parametrize("end", [Daemon.kill, Daemon.stop, Daemon.end], ids=lambda f: f.__name__)
+def test_an_endless_command_does_not_outlive_the_daemon(
+    one_town: Town, end: Callable[[Daemon], object]
+) -> None:
+    town = one_town
+    town.put("site.ini", "@(exec://echo compiling >&2; exec sleep 1000)")
+    with reign(*town.words) as daemon:
+        daemon.expect("compiling", OUTPUT)
+        end(daemon)

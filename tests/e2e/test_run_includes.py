@@ -85,13 +85,18 @@ def ring(daemon: Daemon, bell: str) -> None:
     """Touch what ``touch-reload`` names until uWSGI has noticed: it does not say from when on
     it looks."""
     dates = itertools.count(int(os.stat(bell).st_mtime) + 1)
+    before = len(heard(daemon))
 
     def is_heard() -> bool:
         os.utime(bell, (date := next(dates), date))
-        return any("has been touched" in line.message for line in daemon.since(OUTPUT))
+        return len(heard(daemon)) > before
 
     eventually(is_heard, complaint=lambda: str(daemon))
-    daemon.expect("has been touched", OUTPUT)
+
+
+def heard(daemon: Daemon) -> list[str]:
+    """What uWSGI said each time it noticed."""
+    return [text for text in daemon.said(OUTPUT) if "has been touched" in text]
 
 
 def test_touch_reload_and_sighup_of_the_vassals_own(each_town: Town) -> None:
