@@ -58,7 +58,6 @@ def run(arguments: Sequence[str], *, log_level: str | None, log_json: bool) -> i
 
 async def _run(arguments: Sequence[str], *, log_level: str | None, log_json: bool) -> int:
     keep_private()
-    become_subreaper()
     compiler = CompileServer(workers=_processors(), on_trouble=log.error)
     try:
         answer = await compiler.emperor(
@@ -71,6 +70,7 @@ async def _run(arguments: Sequence[str], *, log_level: str | None, log_json: boo
         environment: dict[str, str] = answer["environment"]  # type: ignore[assignment]
         soft_nofile = _raise_limit(config["max_fd"])
         _become(config, compiler)
+        become_subreaper()  # not earlier: what exec-as-root left behind is not ours
         compiler.settings(
             {
                 "templates": config["templates"],

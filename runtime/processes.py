@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from emperor.runtime.guardian.client import Guardian
+from emperor.runtime.guardian.groups import kill_group
 from emperor.runtime.guardian.messages import Exited, Failed, Report, Spawned
 from emperor.runtime.guardian.orphans import Orphans
 
@@ -45,9 +46,10 @@ class Processes:
         self._wishes: dict[int, _Wish] = {}
         self._pids: set[int] = set()
         self._orphaned: set[int] = set()
-        self._orphans: Orphans | None = None
+        self._orphans = Orphans(on_exited=self._exited, own=self._own_children)
         self._is_closing = False
         self._guardian = self._start()
+        self._loop.add_signal_handler(signal.SIGCHLD, self._on_child)
 
     @property
     def guardian_pid(self) -> int:
@@ -72,7 +74,7 @@ class Processes:
 
     def signal(self, pid: int, signum: int, *, is_for_group: bool) -> None:
         """Signal a vassal's main process or its group; nothing happens if it is gone."""
-        if pid in self._orphaned and self._orphans is not None:
+        if pid in self._orphaned:
             self._orphans.signal(pid, signum, group=is_for_group)
         else:
             self._guardian.signal(pid, signum, group=is_for_group)
@@ -81,8 +83,8 @@ class Processes:
         """Have the guardian kill what is left, and leave."""
         self._is_closing = True
         await self._guardian.close()
-        if self._orphans is not None:
-            self._orphans.close()
+        self._loop.remove_signal_handler(signal.SIGCHLD)
+        self._orphans.close()
 
     def _start(self) -> Guardian:
         return Guardian.start(
@@ -109,9 +111,6 @@ class Processes:
     def _mourn(self, status: int) -> None:
         """The guardian is dead: its vassals are ours now, and another one guards them."""
         log.error("the guardian is dead (status %d): starting another", status)
-        if self._orphans is None:
-            self._orphans = Orphans(on_exited=self._exited, own=self._own_children)
-            self._loop.add_signal_handler(signal.SIGCHLD, self._orphans.sweep)
         lost, self._wishes = self._wishes, {}
         self._guardian = self._start()
         for pid in tuple(self._pids):
@@ -121,5 +120,25 @@ class Processes:
         for wish in lost.values():
             wish.on_failed("the guardian died before it could")
 
+    def _on_child(self) -> None:
+        """A child is dead, perhaps one that came to us when the compile server died."""
+        self._orphans.sweep()
+        for pid in self._orphans.strays():
+            if not _is_of_a_vassal(pid):
+                kill_group(pid)
+
     def _own_children(self) -> tuple[int, ...]:
         return (self._guardian.pid, *self._own())
+
+
+def _is_of_a_vassal(pid: int) -> bool:
+    """Whether a stray process was started by a vassal, by its environment.
+
+    The others are compile workers and the commands of ``exec://`` sources whose server died:
+    nobody waits for what they say.
+    """
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return b"UWSGI_EMPEROR_FD=" in file.read()
+    except OSError:
+        return True  # gone, or not ours to look at

@@ -11,10 +11,16 @@ import os
 import signal
 import socket
 import sys
+import time
 
 from emperor.runtime.compiling.wire import encode, receive
 from emperor.runtime.compiling.worker import Job, serve
+from emperor.runtime.guardian.children import become_subreaper, children
+from emperor.runtime.guardian.groups import kill_group
 from emperor.runtime.privileges import Identity, die_with_parent, drop
+
+#: How long killed processes may take to be gone, in seconds.
+END_SECONDS = 2.0
 
 
 def main() -> None:
@@ -24,8 +30,12 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # dead workers are the daemon's business
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     die_with_parent()
+    become_subreaper()
     with socket.socket(fileno=int(sys.argv[1])) as channel:
-        Server(channel).run()
+        server = Server(channel)
+        server.run()
+    server.workers.clear()
+    server.end_strays()
 
 
 class Server:
@@ -34,6 +44,7 @@ class Server:
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
         self.job = Job()
+        self.workers: set[int] = set()
 
     def run(self) -> None:
         """Obey until the daemon hangs up."""
@@ -61,16 +72,30 @@ class Server:
                 pid = self._fork(descriptors[0])
                 self.channel.sendall(encode({"pid": pid}))
             case {"op": "kill", "pid": int(pid)}:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                self.workers.discard(pid)
+                self.end_strays()
             case _:
                 raise ValueError(f"no such request: {message}")
+
+    def end_strays(self) -> None:
+        """Kill every child that is no worker: workers that were parted with, and what they had
+        started, which comes to us when they are dead."""
+        end = time.monotonic() + END_SECONDS
+        while strays := [pid for pid in children() if pid not in self.workers]:
+            for pid in strays:
+                kill_group(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > end:
+                return
+            time.sleep(0.002)
 
     def _fork(self, descriptor: int) -> int:
         """Start a worker that serves the socket ``descriptor``; gives its pid."""
         pid = os.fork()
         if pid:
             os.close(descriptor)
+            self.workers.add(pid)
             return pid
         status = 1
         try:
