@@ -48,7 +48,7 @@ def spawned(state: Vassal, event: Event, now: float) -> Step:
     """The process runs; what was decided meanwhile is done now."""
     assert isinstance(event, ev.Spawned)
     text = f"spawned (pid {event.pid})"
-    after = replace(state, phase=Phase.STARTING)
+    after = replace(state, phase=Phase.STARTING, failed_spawns=0)
     effects: tuple[Effect, ...] = (ev.Log(level="info", message=text),)
     if not state.is_wanted:
         after, more = begin_stop(after, now, state.curse_seconds)
@@ -65,8 +65,15 @@ def not_spawned(state: Vassal, event: Event, now: float) -> Step:
     if not state.is_wanted:
         return gone(state)
     text = f"cannot be spawned: {event.message}; trying again in {RESPAWN_SECONDS:g} s"
-    after = replace(state, phase=Phase.DELAYED, running=None, until=now + RESPAWN_SECONDS)
-    return after, (ev.Log(level="error", message=text),)
+    after = replace(
+        state,
+        phase=Phase.DELAYED,
+        running=None,
+        failed_spawns=state.failed_spawns + 1,
+        until=now + RESPAWN_SECONDS,
+    )
+    level = "debug" if state.failed_spawns else "error"  # loudly, and once
+    return after, (ev.Log(level=level, message=text),)
 
 
 def respawn(state: Vassal, now: float) -> Step:

@@ -63,6 +63,7 @@ class Vassal:
     is_leaving: bool = False
     is_reload_ours: bool = False
     asks_config: bool = False
+    failed_spawns: int = 0
     until: float | None = None
     hold: float | None = None
     answer_by: float | None = None

@@ -184,7 +184,7 @@ def cases(draw: Draw, first: str) -> Case:
         for index, ending in enumerate(endings)
     ]
     files = {
-        "text": b"text %(foo) @(d/lines)\n",
+        "text": b"text %(last) @(d/lines)\n",
         "d/lines": b"one\n\n two %(_)\r\n# c",
         "inj": b"\n",
     }
@@ -237,7 +237,7 @@ def arguments(draw: Draw, names: list[str]) -> list[str]:
 
 def environments() -> st.SearchStrategy[dict[str, str]]:
     """Variables that placeholders ask for, and now and then some that are options."""
-    plain = {"HERE": "here", "EMPTY": "", "NUMBER": "12", "WITH_PERCENT": "%(foo)"}
+    plain = {"HERE": "here", "EMPTY": "", "NUMBER": "12", "WITH_PERCENT": "%(last)"}
     more = st.dictionaries(
         st.sampled_from(("UWSGI_FOO", "UWSGI_BAR_X", "UWSGI_SET", "UWSGI_", "UWSGI_RELOADS")),
         st.sampled_from(("1", "a=b", "", "%(num)x")),

@@ -1,0 +1,208 @@
+"""The Emperor's own options: its file, its command line, its environment, its refusals."""
+
+import json
+import os
+import subprocess
+
+import pytest
+from tests.e2e.daemon import OUTPUT, emperor_program, eventually, reign
+from tests.e2e.sites import Town, in_format
+from tests.support.uwsgi import ENVIRONMENT
+
+pytestmark = [pytest.mark.process, pytest.mark.uwsgi]
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+def refused(*words: str) -> tuple[int, str]:
+    """What ``emperor run`` leaves with when it does not even start, and what it says."""
+    done = subprocess.run(
+        [emperor_program(), "run", *words],
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=20,
+    )
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+def owner(pid: int) -> tuple[list[int], list[int]]:
+    """The uids and gids of a process (real, effective, saved, file system)."""
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        rows = dict(line.rstrip("\n").split(":\t", 1) for line in file)
+    return [*map(int, rows["Uid"].split())], [*map(int, rows["Gid"].split())]
+
+
+def test_an_emperor_file_with_both_sections(one_town: Town) -> None:
+    town = one_town
+    path = f"{town.root}/emperor.ini"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(
+            "[uwsgi]\n"
+            f"emperor = {town.vassals}\n"
+            f"binary-path = {town.server.path}\n"
+            "vassal-set = colour=red\n"
+            "master = true\n"
+            "env = ADDED=yes\n"
+            "unenv = UNWANTED\n"
+            f"pidfile = {town.root}/emperor.pid\n"
+            "[emperor]\n"
+            f"vassals-include = {town.root}/common.ini\n"
+            f"vassals-include-before = {town.root}/defaults.ini\n"
+        )
+    for name, text in (("common", "common = %(colour)"), ("defaults", "default = yes")):
+        with open(f"{town.root}/{name}.ini", "w", encoding="utf-8") as file:
+            file.write(f"[uwsgi]\n{text}\n")
+    town.put("site.ini", "%(colour) %(default)")
+    words = (path, "--vassal-set", "size=small")
+    environment = {"UNWANTED": "x", "KEPT": "kept", "UWSGI_VASSAL_SHAPE": "round"}
+    with reign(*words, environment=environment) as daemon:
+        daemon.up("site.ini")
+        with open(f"{town.root}/emperor.pid", encoding="ascii") as file:
+            assert int(file.read()) == daemon.pid
+        assert town.get("site.ini") == "red yes"
+        options = ("common", "size", "shape", "colour")
+        found = [town.get("site.ini", f"/opt?{name}") for name in options]
+        assert found == ["red", "small", "round", "red"]
+        names = ("ADDED", "UNWANTED", "KEPT", "UWSGI_SHAPE", "UWSGI_VASSAL_SHAPE")
+        found = [town.get("site.ini", f"/env?{name}") for name in names]
+        assert found == ["yes", "-", "kept", "-", "-"]
+        daemon.stop()
+        assert daemon.said("", "warning", "error") == []
+
+
+def test_output_goes_to_logto(one_town: Town) -> None:
+    town = one_town
+    town.put("site.ini", "one")
+    log = f"{town.root}/emperor.log"
+    with reign(*town.words, "--logto", log) as daemon:
+        eventually(lambda: os.path.exists(log) and "accepts requests" in _text(log))
+        assert town.get("site.ini") == "one"
+        daemon.stop()
+        assert daemon.lines == []
+        ours = [line for line in _text(log).splitlines() if line.startswith('{"time"')]
+        assert "the Emperor leaves" in json.loads(ours[-1])["message"]
+        assert "Starting uWSGI" in _text(log)  # the vassal's, too
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+@as_root
+def test_everybody_becomes_the_emperors_user(each_town: Town) -> None:
+    town = each_town
+    town.put("site.ini", "one", ("processes", "2"))
+    words = (*town.words, "--uid", "nobody", "--gid", "nogroup", "--pidfile", "/run/emp.pid")
+    words = (*words, "--emperor-pidfile", f"{town.root}/late.pid")
+    try:
+        with reign(*words, cwd=town.root) as daemon:
+            master = daemon.up("site.ini")
+            family = daemon.family()
+            assert {daemon.guardian, daemon.compile_server, daemon.pid, master} < family
+            for pid in family:
+                assert owner(pid) == ([65534] * 4, [65534] * 4), pid
+            assert town.get("site.ini", "/uid") == "65534 65534"
+            assert os.stat("/run/emp.pid").st_uid == 0
+            assert os.stat(f"{town.root}/late.pid").st_uid == 65534
+            secret = f"{town.root}/secret"
+            with open(secret, "w", encoding="ascii") as file:
+                file.write("secret")
+            os.chmod(secret, 0o600)
+            town.put("thief.ini", f"@({secret})")
+            daemon.expect("does not compile", "thief.ini", level="error")
+            os.kill(daemon.guardian, 9)  # its successor is nobody's, too
+            daemon.expect("the guardian is dead")
+            town.put("late.ini", "late")
+            assert owner(daemon.up("late.ini"))[0] == [65534] * 4
+            town.put("site.ini", "two", ("processes", "2"))
+            daemon.reloaded("site.ini", "changed")
+            assert town.get("site.ini") == "two"
+            daemon.kill()
+    finally:
+        os.unlink("/run/emp.pid")
+
+
+@as_root
+def test_an_unknown_user_is_named(one_town: Town) -> None:
+    code, text = refused(*one_town.words, "--uid", "no-such-user")
+    assert (code, 'there is no user "no-such-user"' in text) == (1, True)
+
+
+def test_an_option_that_the_emperor_does_not_obey_is_named(one_town: Town) -> None:
+    code, text = refused(*one_town.words, "--http", ":8080")
+    assert code == 1
+    assert '"http"' in text
+    assert "run it as a vassal" in text
+    path = f"{one_town.root}/emperor.ini"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"[uwsgi]\nemperor = {one_town.vassals}\nsocket = :3031\n")
+    code, text = refused(path)
+    assert (code, "emperor.ini:3" in text, '"socket"' in text) == (1, True, True)
+
+
+def test_without_a_monitor_there_is_nothing_to_do() -> None:
+    code, text = refused()
+    assert (code, "--emperor" in text) == (2, True)
+
+
+@pytest.mark.parametrize("words", [("--log-level",), ("--log-level", "loud"), ("--log-format=x",)])
+def test_words_that_make_no_sense(words: tuple[str, ...]) -> None:
+    code, text = refused("--emperor", "/tmp", *words)
+    assert (code, words[0].partition("=")[0] in text) == (2, True)
+
+
+def test_a_missing_file_and_a_missing_program_are_named(one_town: Town) -> None:
+    code, text = refused("/nonexistent/emperor.ini")
+    assert (code, "/nonexistent/emperor.ini" in text) == (1, True)
+    code, text = refused("--emperor", one_town.vassals, "--binary-path", "/nonexistent/uwsgi")
+    assert (code, "/nonexistent/uwsgi" in text) == (1, True)
+
+
+def test_an_unknown_monitor_is_named() -> None:
+    code, text = refused("--emperor", "carrier-pigeon://x", "--binary-path", "/bin/true")
+    assert (code, "carrier-pigeon" in text) == (1, True)
+
+
+def test_a_directory_that_is_not_there_yet_is_waited_for(one_town: Town) -> None:
+    town = one_town
+    os.rename(town.vassals, f"{town.root}/away")
+    with reign(*town.words) as daemon:
+        daemon.expect("governs")
+        os.rename(f"{town.root}/away", town.vassals)
+        town.put("site.ini", "one")
+        daemon.up("site.ini")
+
+
+def test_under_the_wheel_a_reload_keeps_the_environment(wheel_town: Town) -> None:
+    town = wheel_town
+    app = f"{town.root}/other.py"
+    with open(app, "w", encoding="utf-8") as file, open(f"{town.root}/app.py") as source:
+        file.write(f"import asyncinotify\n{source.read()}")
+    town.put("site.ini", "one", ("wsgi-file", app))
+    with reign(*town.words) as daemon:
+        pid = daemon.up("site.ini")
+        town.put("site.ini", "two", ("wsgi-file", app))
+        daemon.reloaded("site.ini", "changed")
+        os.kill(pid, 1)
+        daemon.expect("accepts requests", "site.ini")
+        assert town.get("site.ini") == "two"
+
+
+def test_warnings_are_said_and_the_vassal_runs(one_town: Town) -> None:
+    town = one_town
+    options = [*town.options("site.ini", "one"), ("procesess", "2")]
+    town.write("site.ini", in_format("ini", options))
+    with reign(*town.words) as daemon:
+        message = daemon.expect("compiles with warnings", "site.ini", level="warning")
+        assert "processes" in message
+        daemon.up("site.ini")
+        os.utime(town.path("site.ini"))
+        daemon.reloaded("site.ini", "touched")
+        assert len(daemon.said("site.ini", "warning")) == 1
+        assert OUTPUT in {line.vassal for line in daemon.lines}
