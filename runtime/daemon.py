@@ -14,10 +14,10 @@ from typing import Any
 
 from emperor.runtime import log as logs
 from emperor.runtime.compiling.client import CompileServer
+from emperor.runtime.compiling.start import Started
 from emperor.runtime.controller import Controller
 from emperor.runtime.exits import ERRORS_FOUND, SYSTEM_REFUSED, USAGE
 from emperor.runtime.guardian.children import become_subreaper
-from emperor.runtime.guardian.descriptors import keep_private
 from emperor.runtime.keepsakes import Keepsakes
 from emperor.runtime.monitors.settings import Settings
 from emperor.runtime.monitors.sources import Source, UnknownMonitorError, parse_source
@@ -44,10 +44,17 @@ class Refused(Exception):
         self.code = code
 
 
-def run(arguments: Sequence[str], *, log_level: str | None, log_json: bool) -> int:
-    """Run the Emperor with uWSGI's words for it; gives the exit code."""
+def run(
+    arguments: Sequence[str], *, server: Started, log_level: str | None, log_json: bool
+) -> int:
+    """Run the Emperor with uWSGI's words for it; gives the exit code.
+
+    ``server`` is the compile server, started already.
+    """
     try:
-        return asyncio.run(_run(arguments, log_level=log_level, log_json=log_json))
+        return asyncio.run(
+            _run(arguments, server=server, log_level=log_level, log_json=log_json)
+        )
     except Refused as error:
         sys.stderr.write(f"{error}\n")
         return error.code
@@ -56,9 +63,10 @@ def run(arguments: Sequence[str], *, log_level: str | None, log_json: bool) -> i
         return SYSTEM_REFUSED
 
 
-async def _run(arguments: Sequence[str], *, log_level: str | None, log_json: bool) -> int:
-    keep_private()
-    compiler = CompileServer(workers=_processors(), on_trouble=log.error)
+async def _run(
+    arguments: Sequence[str], *, server: Started, log_level: str | None, log_json: bool
+) -> int:
+    compiler = CompileServer(server=server, workers=_processors(), on_trouble=log.error)
     try:
         answer = await compiler.emperor(
             {"arguments": list(arguments), "environment": dict(os.environ)}

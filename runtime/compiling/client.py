@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from emperor.runtime.compiling.start import Started, start_server
 from emperor.runtime.compiling.wire import Inbox, TooLong, encode
 from emperor.runtime.launch import BadSpec, CompileAnswer, answer_from_data
 
@@ -24,7 +23,6 @@ REQUEST_SECONDS = 30.0
 #: How many requests a worker is sent before it has answered the first of them.
 PIPELINE = 4
 
-_SERVER_SOCKET = 3
 _RETRY_SECONDS = 0.01
 
 #: Takes the answer to a compile.
@@ -53,10 +51,13 @@ class _Worker:
 class CompileServer:
     """A compile server and its workers; made inside a running loop.
 
-    ``on_trouble`` gets a text when the server or a worker had to be replaced.
+    ``server`` is the first one, started already; ``on_trouble`` gets a text when the server or
+    a worker had to be replaced.
     """
 
-    def __init__(self, *, workers: int, on_trouble: Callable[[str], None]) -> None:
+    def __init__(
+        self, *, server: Started, workers: int, on_trouble: Callable[[str], None]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._count = workers
         self._on_trouble = on_trouble
@@ -66,8 +67,7 @@ class CompileServer:
         self._settings: list[bytes] = []
         self._last_id = 0
         self._is_closing = False
-        self.pid = 0
-        self._start_server()
+        self._serve_by(server)
 
     # -- what the daemon asks ------------------------------------------------------------
 
@@ -113,30 +113,14 @@ class CompileServer:
 
     # -- the server ------------------------------------------------------------------------
 
-    def _start_server(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        ours.setblocking(False)
-        with theirs:
-            program = "from emperor.runtime.compiling.server import main; main()"
-            null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            self.pid = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-P", "-c", program, str(_SERVER_SOCKET)],
-                os.environ,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), _SERVER_SOCKET),
-                    (os.POSIX_SPAWN_DUP2, null, 0),
-                ],
-                setsid=True,
-                setsigmask=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT),
-            )
-            os.close(null)
-        self._channel = ours
+    def _serve_by(self, server: Started) -> None:
+        """Talk to this server from now on."""
+        self.pid, self._channel = server
         self._inbox = Inbox()
         self._outbox = bytearray()
         self._gone = asyncio.Event()
         pidfd = os.pidfd_open(self.pid)
-        self._loop.add_reader(ours, self._read_server)
+        self._loop.add_reader(self._channel, self._read_server)
         self._loop.add_reader(pidfd, self._bury_server, self.pid, pidfd)
         for settings in self._settings:
             self._outbox += settings
@@ -155,7 +139,7 @@ class CompileServer:
         self._starting.clear()
         self._on_trouble("the compile server is gone: starting another")
         self._retire_workers()
-        self._start_server()
+        self._serve_by(start_server())
         self._feed()
 
     def _tell_server(self, message: Mapping[str, object], *, is_kept: bool = False) -> None:

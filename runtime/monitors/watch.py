@@ -5,12 +5,11 @@ import enum
 import errno
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
+
+from asyncinotify import Inotify, Mask, Watch
 
 from emperor.runtime.monitors.trust import remote_file_system
-
-if TYPE_CHECKING:
-    from asyncinotify import Inotify, Mask, Watch
 
 _MODIFY, _ATTRIB, _CLOSE_WRITE = 0x2, 0x4, 0x8
 _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
@@ -64,7 +63,7 @@ class Listener(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class _Directory:
-    watch: "Watch"
+    watch: Watch
     writes: dict[Listener, bool] = field(default_factory=dict)  # whether it wants WRITTEN
 
 
@@ -118,13 +117,11 @@ class Watches:
         self._paths.clear()
 
     def _open(self) -> None:
-        from asyncinotify import Inotify  # its import is the dearest part of a start
-
         self._inotify = Inotify(cache_size=64)
         os.set_blocking(self._inotify.fd, False)
         self._loop.add_reader(self._inotify.fd, self._drain)
 
-    def _attach(self, path: str, watch: "Watch") -> None:
+    def _attach(self, path: str, watch: Watch) -> None:
         entry = self._directories.get(path)
         if entry is not None and entry.watch.wd == watch.wd:
             return
@@ -154,7 +151,7 @@ class Watches:
             self._remove(entry.watch)
         return tuple(entry.writes)
 
-    def _remove(self, watch: "Watch") -> None:
+    def _remove(self, watch: Watch) -> None:
         if self._inotify is None:
             return
         try:
@@ -207,9 +204,7 @@ class Watches:
                 listener.on_overflow()
 
 
-def _mask(bits: int) -> "Mask":
-    from asyncinotify import Mask
-
+def _mask(bits: int) -> Mask:
     return Mask(bits)
 
 

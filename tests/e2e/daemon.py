@@ -49,7 +49,12 @@ class Daemon:
     """A running ``emperor run``; made by ``reign``."""
 
     def __init__(
-        self, words: tuple[str, ...], *, environment: Mapping[str, str], cwd: str
+        self,
+        words: tuple[str, ...],
+        *,
+        command: tuple[str, ...],
+        environment: Mapping[str, str],
+        cwd: str,
     ) -> None:
         self._mark = uuid.uuid4().hex
         self._news = threading.Condition()
@@ -58,7 +63,7 @@ class Daemon:
         self.lines: list[Line] = []
         read, write = os.pipe()
         self.process = subprocess.Popen(
-            [emperor_program(), "run", *words, "--log-format", "json"],
+            [*command, "run", *words, "--log-format", "json"],
             cwd=cwd,
             env={**ENVIRONMENT, **environment, _MARK: self._mark},
             stdin=subprocess.DEVNULL,
@@ -257,10 +262,19 @@ def emperor_program() -> str:
 
 @contextlib.contextmanager
 def reign(
-    *words: str, environment: Mapping[str, str] | None = None, cwd: str = "/"
+    *words: str,
+    command: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
+    cwd: str = "/",
 ) -> Iterator[Daemon]:
-    """``emperor run`` with these words; nothing is left of it afterwards."""
-    daemon = Daemon(words, environment=environment or {}, cwd=cwd)
+    """``emperor run`` with these words; nothing is left of it afterwards. ``command`` is what
+    starts the program, if not the installed script."""
+    daemon = Daemon(
+        words,
+        command=command or (emperor_program(),),
+        environment=environment or {},
+        cwd=cwd,
+    )
     try:
         yield daemon
         daemon.end()

@@ -36,11 +36,16 @@ def main(words: list[str]) -> int:
     if rest is None:
         sys.stdout.write(HELP)
         return 0
+    from emperor.runtime.compiling.start import start_server
+    from emperor.runtime.guardian.descriptors import keep_private
+
+    keep_private()
+    server = start_server()
     # asyncio would load OpenSSL, 4 MB that a daemon without TLS does not need
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
     from emperor.runtime.daemon import run
 
-    return run(rest, log_level=level, log_json=is_json)
+    return run(rest, server=server, log_level=level, log_json=is_json)
 
 
 def _own_options(words: list[str]) -> tuple[list[str] | None, str | None, bool]:

@@ -1,0 +1,45 @@
+"""Starting the compile server's process. Light: the daemon does it before anything else, so
+that the parsers are loaded while the daemon loads itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from typing import NamedTuple
+
+_SOCKET = 3
+_PROGRAM = "from emperor.runtime.compiling.server import main; main()"
+
+#: Only the daemon says when it is over: these never reach the server.
+_NOT_FOR_THE_SERVER = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
+class Started(NamedTuple):
+    """A compile server's process and our end of its socket, which does not block."""
+
+    pid: int
+    channel: socket.socket
+
+
+def start_server() -> Started:
+    """Start a compile server in a session of its own; raises OSError."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ours.setblocking(False)
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    with theirs:
+        pid = os.posix_spawn(
+            sys.executable,
+            # -P: a file lark.py in the working directory is not the library
+            [sys.executable, "-P", "-c", _PROGRAM, str(_SOCKET)],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, theirs.fileno(), _SOCKET),
+                (os.POSIX_SPAWN_DUP2, null, 0),
+            ],
+            setsid=True,
+            setsigmask=_NOT_FOR_THE_SERVER,
+        )
+    os.close(null)
+    return Started(pid, ours)
