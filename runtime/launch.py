@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from emperor.compiler.plan import VassalPlan
 from emperor.compiler.source import to_bytes
 from emperor.runtime.protocol import MOST_CONFIG_BYTES
+
+if TYPE_CHECKING:
+    from emperor.compiler.plan import VassalPlan
 
 #: (mtime_ns, size, inode) of a path that a compile looked at; nothing if it was not there.
 PathStamp = tuple[int, int, int] | None
