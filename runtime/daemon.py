@@ -77,8 +77,14 @@ async def _run(
             log.warning(text)
         environment: dict[str, str] = answer["environment"]  # type: ignore[assignment]
         soft_nofile = _raise_limit(config["max_fd"])
-        _become(config, compiler)
         become_subreaper()  # not earlier: what exec-as-root left behind is not ours
+        processes = Processes(
+            on_exited=lambda pid, status: controller.on_exited(pid, status),
+            own=lambda: (compiler.pid,),
+            soft_nofile=soft_nofile,
+            passes_output=config["logto2"] is not None,
+        )
+        _become(config, compiler, processes)
         compiler.settings(
             {
                 "templates": config["templates"],
@@ -88,11 +94,6 @@ async def _run(
             }
         )
         sources = _sources(config["monitors"])
-        processes = Processes(
-            on_exited=lambda pid, status: controller.on_exited(pid, status),
-            own=lambda: (compiler.pid,),
-            soft_nofile=soft_nofile,
-        )
         stopping = _Stopping()
         controller = Controller(
             compiler=compiler,
@@ -194,7 +195,7 @@ def _prepare(config: Mapping[str, Any], *, log_level: str | None, log_json: bool
         os.chdir(config["chdir"])
 
 
-def _become(config: Mapping[str, Any], compiler: CompileServer) -> None:
+def _become(config: Mapping[str, Any], compiler: CompileServer, processes: Processes) -> None:
     """Give up what is not needed; after that no privileged process of ours is left."""
     try:
         wanted = identity(config["uid"], config["gid"], tuple(config["add_gids"]))
@@ -202,6 +203,7 @@ def _become(config: Mapping[str, Any], compiler: CompileServer) -> None:
         raise Refused(ERRORS_FOUND, f"emperor run: {error}") from None
     if wanted.is_change:
         compiler.drop(wanted.as_data())
+        processes.become(wanted)
         drop(wanted)
     if config["logto2"] is not None:
         _redirect(config["logto2"])
@@ -220,7 +222,7 @@ def _redirect(path: str) -> None:
 
 
 def _write_pid(path: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
+    with open(path, "w", encoding="utf-8") as file:
         file.write(f"{os.getpid()}\n")
 
 

@@ -29,14 +29,14 @@ class Keepsakes:
             return
         path = self._path(key)
         text = json.dumps({"key": list(key), **_data(answer.spec)})
-        with open(f"{path}.new", "w", encoding="ascii") as file:
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
             file.write(text)
         os.replace(f"{path}.new", path)
 
     def recall(self, key: tuple[str, str]) -> LaunchSpec | None:
         """What was kept, if it is there and makes sense."""
         try:
-            with open(self._path(key), encoding="ascii") as file:
+            with open(self._path(key), encoding="utf-8") as file:
                 data = json.load(file)
             if data.get("key") != list(key):
                 return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +13,12 @@ from emperor.runtime.guardian.client import Guardian
 from emperor.runtime.guardian.groups import kill_group
 from emperor.runtime.guardian.messages import Exited, Failed, Report, Spawned
 from emperor.runtime.guardian.orphans import Orphans
+from emperor.runtime.privileges import Identity
 
 log = logging.getLogger("emperor")
+
+#: How long to wait before another guardian is tried.
+RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +33,11 @@ class Processes:
     """Spawns, signals and waits for vassals; made inside a running loop.
 
     ``on_exited`` gets the pid and exit code or -signal of each vassal, after its process group
-    is gone. ``own`` gives the pids of the daemon's other children. A guardian that dies is
-    replaced: its vassals live on, as the daemon's own children, and die with the daemon still.
+    is gone. ``own`` gives the pids of the daemon's other children. With ``passes_output``
+    vassals write where the daemon does now, not where it did when the guardian was started.
+
+    A guardian that dies is replaced: its vassals live on, as the daemon's own children, and die
+    with the daemon still.
     """
 
     def __init__(
@@ -38,18 +46,25 @@ class Processes:
         on_exited: Callable[[int, int], None],
         own: Callable[[], Sequence[int]],
         soft_nofile: int | None,
+        passes_output: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_exited = on_exited
         self._own = own
         self._soft_nofile = soft_nofile
+        self._output = {1: 1, 2: 2} if passes_output else {}
         self._wishes: dict[int, _Wish] = {}
         self._pids: set[int] = set()
         self._orphaned: set[int] = set()
         self._orphans = Orphans(on_exited=self._exited, own=self._own_children)
-        self._is_closing = False
+        self._is_unguarded = False
         self._guardian = self._start()
         self._loop.add_signal_handler(signal.SIGCHLD, self._on_child)
+
+    def become(self, identity: Identity) -> None:
+        """Have the guardian become a lesser user; it is started with the daemon's own rights,
+        for the lesser one may not be able to run python."""
+        self._guardian.become(identity)
 
     @property
     def guardian_pid(self) -> int:
@@ -67,8 +82,10 @@ class Processes:
         on_failed: Callable[[str], None],
     ) -> None:
         """Start a vassal; one of the two callbacks follows. Raises OSError (EMFILE)."""
+        if self._is_unguarded:
+            raise OSError(errno.ESRCH, "there is no guardian")
         number = self._guardian.spawn(
-            argv=argv, env=environment, cwd=cwd, descriptors=descriptors
+            argv=argv, env=environment, cwd=cwd, descriptors={**self._output, **descriptors}
         )
         self._wishes[number] = _Wish(on_spawned=on_spawned, on_failed=on_failed)
 
@@ -81,7 +98,6 @@ class Processes:
 
     async def close(self) -> None:
         """Have the guardian kill what is left, and leave."""
-        self._is_closing = True
         await self._guardian.close()
         self._loop.remove_signal_handler(signal.SIGCHLD)
         self._orphans.close()
@@ -112,13 +128,26 @@ class Processes:
         """The guardian is dead: its vassals are ours now, and another one guards them."""
         log.error("the guardian is dead (status %d): starting another", status)
         lost, self._wishes = self._wishes, {}
-        self._guardian = self._start()
+        self._orphaned |= self._pids
         for pid in tuple(self._pids):
-            self._orphaned.add(pid)
-            self._guardian.adopt(pid)
             self._orphans.watch(pid)
+        self._succeed()
         for wish in lost.values():
             wish.on_failed("the guardian died before it could")
+
+    def _succeed(self) -> None:
+        """Start the next guardian, and keep trying: the vassals go on meanwhile."""
+        try:
+            self._guardian = self._start()
+        except OSError as error:
+            if not self._is_unguarded:
+                log.error("no other guardian can be started: %s; trying again", error)
+            self._is_unguarded = True
+            self._loop.call_later(RETRY_SECONDS, self._succeed)
+            return
+        self._is_unguarded = False
+        for pid in self._orphaned:
+            self._guardian.adopt(pid)
 
     def _on_child(self) -> None:
         """A child is dead, perhaps one that came to us when the compile server died."""

@@ -88,10 +88,11 @@ class FileReader:
             descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError as error:
             raise _unreadable(error) from None
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(descriptor)
+            raise _no_file(found.st_mode)
         with open(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise _no_file(found.st_mode)
             if found.st_size > MOST_BYTES:
                 raise _too_large(f"it has {found.st_size:,} bytes")
             data = file.read(MOST_BYTES + 1)

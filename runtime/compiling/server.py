@@ -29,13 +29,29 @@ def main() -> None:
         signal.signal(signum, signal.SIG_IGN)  # only the daemon says when it is over
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # dead workers are the daemon's business
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    die_with_parent()
     become_subreaper()
     with socket.socket(fileno=int(sys.argv[1])) as channel:
         server = Server(channel)
         server.run()
     server.workers.clear()
     server.end_strays()
+
+
+def preload() -> None:
+    """Load what is loaded late otherwise: a lesser user may not be able to read it."""
+    import encodings.ascii
+    import encodings.idna
+    import encodings.latin_1  # noqa: F401
+
+    import emperor.compiler.from_xml
+    import emperor.compiler.from_yaml
+    import emperor.runtime.commands
+    import emperor.runtime.compiling.emperor
+    import emperor.runtime.globbing  # noqa: F401
+    from emperor.compiler.grammars import VARIANTS, parser
+
+    for name in VARIANTS:
+        parser(name)
 
 
 class Server:
@@ -67,6 +83,7 @@ class Server:
                 if isinstance(cwd := rest.get("cwd"), str):
                     os.chdir(cwd)
             case {"op": "drop", **rest}:
+                preload()
                 drop(Identity.from_data(rest))
             case {"op": "worker"}:
                 pid = self._fork(descriptors[0])

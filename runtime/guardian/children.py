@@ -18,7 +18,7 @@ def children() -> tuple[int, ...]:
     """Return the pids of this process's children, zombies among them."""
     pids: list[int] = []
     for thread in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{thread}/children", encoding="ascii") as listing:
+        with open(f"/proc/self/task/{thread}/children", encoding="utf-8") as listing:
             pids += map(int, listing.read().split())
     return tuple(pids)
 

@@ -14,6 +14,7 @@ import emperor
 from emperor.runtime.guardian.messages import (
     PACKET_BYTES,
     Adopt,
+    Become,
     Body,
     Exited,
     Failed,
@@ -26,6 +27,7 @@ from emperor.runtime.guardian.messages import (
     decode,
     encode,
 )
+from emperor.runtime.privileges import Identity
 
 _REPORT_BYTES = 16_384
 _REPORTS_AT_A_TIME = 64
@@ -146,6 +148,10 @@ class Guardian:
     def forget(self, pid: int) -> None:
         """Undo ``adopt``, when that vassal is gone."""
         self._request(Forget(pid=pid))
+
+    def become(self, identity: Identity) -> None:
+        """Have the guardian give up its rights for good; it dies if it may not."""
+        self._request(Become(uid=identity.uid, gid=identity.gid, groups=identity.groups))
 
     async def close(self) -> int:
         """Have the guardian kill all its vassals and leave; return its exit code or -signal.

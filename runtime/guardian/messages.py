@@ -70,6 +70,15 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Become:
+    """Become a lesser user for good; ``None`` is: stay what it is."""
+
+    uid: int | None
+    gid: int | None
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spawned:
     """The program runs, as the leader of its own session and process group ``pid``."""
 
@@ -94,16 +103,16 @@ class Exited:
     status: int
 
 
-Request = Spawn | Body | Signal | Adopt | Forget
+Request = Spawn | Body | Signal | Adopt | Forget | Become
 Report = Spawned | Failed | Exited
 Message = Request | Report
 
 _KINDS: dict[str, type[Message]] = {
     kind.__name__.lower(): kind
-    for kind in (Spawn, Body, Signal, Adopt, Forget, Spawned, Failed, Exited)
+    for kind in (Spawn, Body, Signal, Adopt, Forget, Become, Spawned, Failed, Exited)
 }
 _FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in _KINDS.values()}
-_TUPLES = {"argv", "targets"}
+_TUPLES = {"argv", "targets", "groups"}
 
 
 def encode(message: Message) -> bytes:

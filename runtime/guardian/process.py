@@ -38,6 +38,7 @@ from emperor.runtime.guardian.launch import IGNORED, describe, launch
 from emperor.runtime.guardian.messages import (
     PACKET_BYTES,
     Adopt,
+    Become,
     Body,
     Exited,
     Failed,
@@ -49,6 +50,7 @@ from emperor.runtime.guardian.messages import (
     decode,
     encode,
 )
+from emperor.runtime.privileges import Identity, drop
 
 # Small helpings, so that the end of the daemon is noticed soon in the thick of work.
 _PACKETS_AT_A_TIME = 16
@@ -163,6 +165,8 @@ class GuardianProcess:
                 self._adopted.add(pid)
             case Forget(pid=pid):
                 self._adopted.discard(pid)
+            case Become(uid=uid, gid=gid, groups=groups):
+                drop(Identity(uid=uid, gid=gid, groups=groups))
             case message:
                 raise TypeError(f"not a request: {message!r}")
 

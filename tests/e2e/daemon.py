@@ -132,6 +132,19 @@ class Daemon:
         self.expect(f"{reason}: reloading", vassal)
         self.expect("accepts requests", vassal)
 
+    def hang_up(self, pid: int) -> None:
+        """Have a uWSGI master reload itself: SIGHUP, again if it was too young to hear it."""
+        before = self._graces()
+
+        def is_heard() -> bool:
+            os.kill(pid, signal.SIGHUP)
+            return self._graces() > before
+
+        eventually(is_heard, complaint=lambda: f"deaf to SIGHUP\n{self}")
+
+    def _graces(self) -> int:
+        return sum("gracefully killing workers" in text for text in self.said(OUTPUT))
+
     def gone(self, vassal: str) -> None:
         """Wait until nothing is left of the vassal."""
         self.expect("is gone (", vassal)

@@ -68,7 +68,7 @@ def test_a_changed_include_alone_reloads_nothing(one_town: Town) -> None:
         assert town.get("site.ini") == "two"
 
         put_shared(town, "three")
-        os.kill(pid, signal.SIGHUP)
+        daemon.hang_up(pid)
         daemon.expect("accepts requests", "site.ini")
         assert town.get("site.ini") == "three"
 
@@ -105,7 +105,7 @@ def test_touch_reload_and_sighup_of_the_vassals_own(each_town: Town) -> None:
     put_site(town, ("touch-reload", bell))
     with reign(*town.words) as daemon:
         pid = daemon.up("site.ini")
-        os.kill(pid, signal.SIGHUP)
+        daemon.hang_up(pid)
         daemon.expect("accepts requests", "site.ini")
         assert town.get("site.ini") == "one"
         put_shared(town, "two")

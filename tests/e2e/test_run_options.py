@@ -226,7 +226,7 @@ def test_under_the_wheel_a_reload_keeps_the_environment(wheel_town: Town) -> Non
         pid = daemon.up("site.ini")
         town.put("site.ini", "two", ("wsgi-file", app))
         daemon.reloaded("site.ini", "changed")
-        os.kill(pid, signal.SIGHUP)
+        daemon.hang_up(pid)
         daemon.expect("accepts requests", "site.ini")
         assert town.get("site.ini") == "two"
 

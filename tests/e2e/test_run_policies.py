@@ -97,7 +97,7 @@ def test_a_config_of_several_parts(each_town: Town) -> None:
         town.put("site.ini", "two", *long, ("last", "two"))
         daemon.reloaded("site.ini", "changed")
         assert town.get("site.ini", "/opt?last") == "two"
-        os.kill(pid, signal.SIGHUP)  # it asks once for all parts
+        daemon.hang_up(pid)  # it asks once for all parts
         daemon.expect("accepts requests", "site.ini")
         assert town.get("site.ini", "/opt?last") == "two"
         town.put("site.ini", "three")

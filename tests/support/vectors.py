@@ -91,6 +91,16 @@ def root_for(vector: Vector) -> Iterator[str]:
             shutil.rmtree(EXACT_ROOT)
 
 
+@contextlib.contextmanager
+def private_root() -> Iterator[str]:
+    """An empty directory with the name of ``EXACT_ROOT``, deeper than that, gone afterwards:
+    for tests that do not compare with the vector's answer."""
+    with tempfile.TemporaryDirectory(prefix="emperor-") as directory:
+        root = os.path.join(os.path.realpath(directory), os.path.basename(EXACT_ROOT))
+        os.mkdir(root)
+        yield root
+
+
 def lay_out(vector: Vector, root: str) -> str:
     """Write the vector's files below ``root``; gives its working directory."""
     for name in vector.data.get("dirs", ()):

@@ -10,7 +10,7 @@ from functools import cache
 from typing import NamedTuple
 
 from emperor.cli import formats
-from emperor.cli.paths import NoSuchPath, vassal_files
+from emperor.cli.paths import NoSuchPath, is_single, vassal_files
 from emperor.compiler.diagnostics import Diagnostic, Diagnostics, Severity
 from emperor.compiler.pipeline import Compiled, compile_arguments
 from emperor.compiler.render import render
@@ -130,7 +130,7 @@ def _run(request: CompileRequest) -> int:
     files = [
         file for path in request.paths for file in vassal_files(path, settings.monitors, extra)
     ]
-    is_list = len(request.paths) > 1 or any(os.path.isdir(path) for path in request.paths)
+    is_list = len(request.paths) != 1 or not is_single(request.paths[0])
     is_wrong = _report(request, problems)
     if request.explain is not None:
         is_wrong |= _explain(job, files)

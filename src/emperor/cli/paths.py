@@ -38,6 +38,15 @@ def vassal_files(
     return [_of_file(path, None, ())]  # the compile says that it is not there
 
 
+def is_single(path: str) -> bool:
+    """Whether a PATH can only mean one vassal: no directory, no pattern."""
+    if path.startswith(("glob://", "dir://")):
+        return False
+    if os.path.lexists(path):
+        return not os.path.isdir(path) or path.endswith(EXTENSIONS)
+    return not glob.has_magic(path) or os.path.isfile(path.rpartition(":")[0])
+
+
 def _of_file(path: str, section: str | None, monitors: tuple[str, ...]) -> VassalFile:
     for monitor in monitors:
         pattern = monitor.removeprefix("glob://")

@@ -58,8 +58,11 @@ def _collected(children: list[_Child], count: int) -> Iterator[R]:
         for number in range(count):
             yield _next(children[number % len(children)])
     finally:
+        # One that still works gets a broken pipe, but only when all are closed: each child
+        # also has the pipes of those that were started before it.
         for child in children:
-            child.results.close()  # one that still works gets a broken pipe
+            child.results.close()
+        for child in children:
             os.waitpid(child.pid, 0)
 
 
