@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from emperor.compiler.catalogue import everything
 from emperor.compiler.diagnostics import Diagnostics
 from emperor.compiler.effective import is_steering
 from emperor.compiler.pipeline import Compiled
@@ -25,7 +26,7 @@ class Acting(NamedTuple):
     """One option that acts in the vassal."""
 
     key: str
-    value: str | None
+    value: str
     origin: Origin
 
 
@@ -50,15 +51,23 @@ def acting_options(compiled: Compiled, target: Target) -> list[Acting]:
         if entry.acts_at_reading:
             continue
         if entry.runs is not None:
-            acting += [Acting(key=k, value=v, origin=o) for k, v, o in entry.runs]
+            acting += [_acting(*run) for run in entry.runs if not is_steering(run[0])]
         elif not is_steering(entry.key):
             value = entry.value if entry.whole is None else entry.whole
-            acting.append(Acting(key=entry.key, value=value, origin=entry.origin))
+            acting.append(_acting(entry.key, value, entry.origin))
     if target.interpreter is not None and not any(a.key == "binary-path" for a in acting):
         nowhere = acting[0].origin if acting else None
         if nowhere is not None:
             acting.append(Acting(key="binary-path", value=target.interpreter, origin=nowhere))
     return acting
+
+
+def _acting(key: str, value: str | None, origin: Origin) -> Acting:
+    """An option with a value: a flag that was given none gets the one that means the same."""
+    if value is None:
+        facts = everything().get(key)
+        value = "true" if facts is not None and facts["kind"] == "bool" else "1"
+    return Acting(key=key, value=value, origin=origin)
 
 
 def deliver(
@@ -92,7 +101,7 @@ def _report(diagnostics: Diagnostics, option: Acting, what: str) -> None:
 
 
 def _fits_ini(option: Acting) -> bool:
-    key, value = option.key, option.value or ""
+    key, value = option.key, option.value
     if "\n" in key or "\n" in value or "=" in key:
         return False
     return (
@@ -104,8 +113,6 @@ def _fits_ini(option: Acting) -> bool:
 
 def _line(option: Acting) -> str:
     key = option.key.replace("%", "%%")
-    if option.value is None:
-        return key
     return f"{key} = {option.value.replace('%', '%%')}".rstrip(" ")
 
 
@@ -133,14 +140,14 @@ def _as_json(acting: list[Acting], target: Target) -> str | None:
     yajl keeps repeated keys and their order. Other readers keep one of them, so repeated keys
     become arrays there, which keeps the order within each option.
     """
-    if any(not is_utf8(option.key + (option.value or "")) for option in acting):
+    if any(not is_utf8(option.key + option.value) for option in acting):
         return None
     if target.reads_json == "yajl":
-        pairs = [f"{_quote(o.key)}: {_quote(o.value or '')}" for o in acting]
+        pairs = [f"{_quote(o.key)}: {_quote(o.value)}" for o in acting]
     elif target.reads_json == "jansson":
         grouped: dict[str, list[str]] = {}
         for option in acting:
-            grouped.setdefault(option.key, []).append(option.value or "")
+            grouped.setdefault(option.key, []).append(option.value)
         pairs = [
             f"{_quote(key)}: [{', '.join(map(_quote, values))}]"
             for key, values in grouped.items()
