@@ -44,9 +44,7 @@ def acting_options(compiled: Compiled, target: Target) -> list[Acting]:
     declarations and their uses, lists, ``strict``. Unknown keys stay: apps and plugins that
     the catalogue does not know may read them.
     """
-    acting = [
-        Acting(key=k, value=v, origin=o) for k, v, o in compiled.acted if not is_steering(k)
-    ]
+    acting = [_acting(*act) for act in compiled.acted if not is_steering(act[0])]
     for entry in compiled.entries:
         if entry.acts_at_reading:
             continue

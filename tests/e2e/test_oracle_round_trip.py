@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 from tests.support.config_pipe import config_pipe
 from tests.support.uwsgi import as_listed, show_config, the_uwsgi, the_wheel
 from tests.support.vectors import (
@@ -26,21 +25,7 @@ from emperor.runtime.reader import FileReader
 
 pytestmark = pytest.mark.uwsgi
 
-#: Differences that are ours to mend, with what is wrong.
-AWAITED = {
-    "args-optional-none": "a bare key is no flag: chmod-socket refuses the empty value",
-    "args-optional-space": "a bare key is no flag: chmod-socket refuses the empty value",
-    "declare-option2": "what a set of a late custom option appended is delivered twice",
-    "declare-option2-expanded": "what a set of a late custom option appended is delivered twice",
-}
-
-
-def marked(vector: Vector) -> ParameterSet:
-    marks = [pytest.mark.xfail(reason=AWAITED[vector.name])] if vector.name in AWAITED else []
-    return pytest.param(vector, id=vector.name, marks=marks)
-
-
-ANSWERED = [marked(vector) for vector in vectors() if vector.expect is not None]
+ANSWERED = [pytest.param(v, id=v.name) for v in vectors() if v.expect is not None]
 
 
 @pytest.mark.parametrize("vector", ANSWERED)

@@ -112,6 +112,20 @@ def the_uwsgi() -> Target:
     return found
 
 
+@functools.cache
+def _wheel() -> Target | None:
+    path = shutil.which("pyuwsgi", path=sysconfig.get_path("scripts"))
+    return None if path is None else probe(path)
+
+
+def the_wheel() -> Target:
+    """The uWSGI of the pyuwsgi wheel in this environment, or as ``the_uwsgi`` without one."""
+    found = _wheel()
+    if found is None:
+        do_without("no pyuwsgi in this environment (pip install pyuwsgi)")
+    return found
+
+
 def do_without(reason: str) -> NoReturn:
     """Skip the test, or fail it where ``CI`` is set: there everything is installed."""
     if os.environ.get("CI"):
