@@ -9,10 +9,9 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import socket
 import stat
 import time
-from functools import cached_property
+from functools import cache, cached_property
 
 from emperor.compiler.reader import Host, Unreadable
 
@@ -71,8 +70,8 @@ class FileReader:
     def _host(self) -> Host:
         uid, gid, now = os.getuid(), os.getgid(), time.time()
         return Host(
-            hostname=socket.gethostname(),
-            cpu_count=os.sysconf("SC_NPROCESSORS_ONLN"),
+            hostname=os.uname().nodename,
+            cpu_count=_processor_count(),
             uid=uid,
             gid=gid,
             user=_user_name(uid),
@@ -133,6 +132,8 @@ class FileReader:
 
     def resolve(self, name: str) -> str:
         """The IPv4 address of a host name."""
+        import socket  # a thousand constants that almost nobody needs
+
         try:
             return socket.gethostbyname(name)
         except OSError as error:
@@ -187,6 +188,12 @@ class FileReader:
             raise _unreadable(error) from None
 
 
+@cache
+def _processor_count() -> int:
+    return os.sysconf("SC_NPROCESSORS_ONLN")
+
+
+@cache
 def _user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
@@ -194,6 +201,7 @@ def _user_name(uid: int) -> str:
         return str(uid)
 
 
+@cache
 def _group_name(gid: int) -> str:
     try:
         return grp.getgrgid(gid).gr_name

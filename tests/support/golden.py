@@ -63,7 +63,7 @@ def _case(directory: Path) -> GoldenCase:
 
 @contextlib.contextmanager
 def laid_out(case: GoldenCase) -> Iterator[str]:
-    """A copy of the case that any user can reach, with what git cannot keep; gone afterwards."""
+    """A copy of the case that any user can reach, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="emperor-golden-") as scratch:
         os.chmod(scratch, 0o755)
         root = os.path.join(os.path.realpath(scratch), "vassals")
