@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from emperor.compiler.catalogue import everything
 from emperor.compiler.diagnostics import Diagnostics, Severity
 from emperor.compiler.emperor_options import OWN_OPTIONS, apply_environment, emperor_config
 from emperor.compiler.loading import format_of
@@ -28,7 +29,7 @@ def answer_emperor(message: Mapping[str, Any]) -> dict[str, object]:
         environment=environment,
         reader=FileReader(allowed=frozenset({"file", "fd", "exec", "http"})),
         target=Target(),
-        further_options=OWN_OPTIONS,
+        further_options=[*OWN_OPTIONS, *everything().values()],  # plugins' are refused by name
     )
     diagnostics = Diagnostics()
     diagnostics.items += without_missing_sections(compiled.diagnostics)

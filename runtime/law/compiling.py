@@ -50,30 +50,35 @@ def compiled_idle(state: Vassal, event: Event, now: float) -> Step:
     return spawn(after, now, is_last_good=isinstance(event, ev.NotCompiled))
 
 
+def reload_reason(state: Vassal, event: Event, cause: Cause | None) -> str | None:
+    """Why a process must take over what was compiled; nothing if it need not.
+
+    A compile for a respawn or for a process that asks only refreshes what is known: a changed
+    include alone reloads nothing.
+    """
+    if not isinstance(event, ev.Compiled) or cause in (Cause.RESPAWN, Cause.ANSWER):
+        return None
+    is_changed = state.running is None or event.spec.digest != state.running.digest
+    if cause is Cause.ATTRIBUTES and not is_changed:
+        return None
+    return "changed" if is_changed else "touched"
+
+
 def compiled_alive(state: Vassal, event: Event, now: float) -> Step:
     """A process: it is told to reload, or given the config that it waits for."""
     if not answered(state, event):
         return state, ()
-    cause = state.pending
     after = with_answer(state, event)
-    if state.asks_config and not needs_restart(after):
+    reason = reload_reason(state, event, state.pending)
+    if state.asks_config and (reason is None or not needs_restart(after)):
         return deliver(after, ())
-    if not isinstance(event, ev.Compiled) or cause is Cause.RESPAWN:
-        return after, ()
-    is_changed = after.running is None or event.spec.digest != after.running.digest
-    if cause is Cause.ATTRIBUTES and not is_changed:
-        return after, ()
-    return want_reload(after, "changed" if is_changed else "touched", now)
+    return (after, ()) if reason is None else want_reload(after, reason, now)
 
 
 def compiled_later(state: Vassal, event: Event, now: float) -> Step:
     """The process is being started or is going: the spec is kept for what comes then."""
     if not answered(state, event):
         return state, ()
-    cause = state.pending
     after = with_answer(state, event)
-    if state.phase is Phase.SPAWNING and isinstance(event, ev.Compiled):
-        is_changed = after.running is None or event.spec.digest != after.running.digest
-        if is_changed or cause is not Cause.ATTRIBUTES:
-            after = replace(after, reload_wanted="changed" if is_changed else "touched")
-    return after, ()
+    reason = reload_reason(state, event, state.pending)
+    return (after if reason is None else replace(after, reload_wanted=reason)), ()

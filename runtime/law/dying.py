@@ -34,6 +34,9 @@ def exited(state: Vassal, event: Event, now: float) -> Step:
             *effects,
         )
     if state.is_leaving or (event.status == EXILE_STATUS and not state.is_restarting):
+        if state.reload_wanted is not None or state.pending is not None:
+            after, effects = respawn(replace(clean, is_leaving=False), now)
+            return after, (ev.Log(level="info", message=text), *effects)
         return park(clean, text)
     if state.phase is Phase.STOPPING:
         return respawn(clean, now)
@@ -50,8 +53,6 @@ def park(state: Vassal, text: str) -> Step:
     """Leave the vassal alone until its file changes."""
     parked = replace(state, phase=Phase.PARKED, is_leaving=False)
     message = f"{text}: waiting until its file changes"
-    if state.pending is not None:  # its file has changed already
-        return replace(parked, phase=Phase.WAITING), (ev.Log(level="info", message=text),)
     return parked, (ev.Log(level="info", message=message),)
 
 

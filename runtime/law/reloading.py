@@ -39,7 +39,7 @@ def want_reload(state: Vassal, reason: str, now: float) -> Step:
         if now >= state.accepted_at + HOLD_SECONDS:
             return send_reload(wanted, now)
         return replace(wanted, hold=state.accepted_at + HOLD_SECONDS), ()
-    if state.phase is Phase.STARTING:
+    if state.phase in (Phase.STARTING, Phase.RELOADING):
         return replace(wanted, until=state.until or now + state.spec.reload_seconds), ()
     return wanted, ()
 
@@ -133,7 +133,7 @@ def tick_alive(state: Vassal, event: Event, now: float) -> Step:
         return after, (ev.Log(level="error", message=text), kill())
     if state.answer_by is not None and now >= state.answer_by and state.asks_config:
         text = "compiles too slowly: reloading with the last good config"
-        return deliver(replace(state, pending=None), (ev.Log(level="warning", message=text),))
+        return deliver(state, (ev.Log(level="warning", message=text),))
     if state.hold is not None and now >= state.hold and state.reload_wanted is not None:
         return send_reload(state, now)
     return state, ()

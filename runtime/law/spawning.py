@@ -20,13 +20,12 @@ from emperor.runtime.law.stopping import begin_stop, gone
 
 
 def spawn(state: Vassal, now: float, *, is_last_good: bool = False) -> Step:
-    """Start a process with the last good config."""
+    """Start a process with the last good config; a compile under way stays under way."""
     assert state.spec is not None
     after = replace(
         state,
         phase=Phase.SPAWNING,
         running=state.spec,
-        pending=None,
         accepted_at=None,
         reload_wanted=None,
         is_restarting=False,
@@ -92,13 +91,15 @@ def tick_idle(state: Vassal, event: Event, now: float) -> Step:
         return respawn(state, now)
     if state.answer_by is not None and now >= state.answer_by and state.spec is not None:
         text = "compiles too slowly: spawning with the last good config"
-        after, effects = spawn(replace(state, pending=None), now)
+        after, effects = spawn(state, now)
         return after, (ev.Log(level="warning", message=text), *effects)
     return state, ()
 
 
 def asked_to_reload(state: Vassal, event: Event, now: float) -> Step:
     """An operator's word: everything that runs reloads, everything that waits is tried."""
+    if not state.is_wanted:
+        return state, ()
     if state.phase in IDLE:
         waiting = replace(state, phase=Phase.WAITING, until=None)
         return compile_now(waiting, Cause.FILE)

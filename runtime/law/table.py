@@ -88,6 +88,7 @@ TABLE: dict[tuple[Phase, type], Action] = {
         Said=said_while_stopping,
         Tick=tick_stopping,
         Exited=exited,
+        Reload=asked_to_reload,
         Vanished=unwanted,
         Leave=unwanted,
         Die=die,

@@ -29,6 +29,7 @@ from emperor.compiler.vassal import EXTENSIONS, Templates, VassalFile
 from emperor.runtime.reader import FileReader
 
 ROOT = Path(__file__).parents[1] / "golden"
+_FORMATS = ("ini", "xml", "yaml", "json")
 EXPECTATIONS = ("plan.json", "diagnostics.txt")
 
 
@@ -130,6 +131,10 @@ def _as_user(name: str | None) -> Iterator[None]:
 def plan_text(plan: VassalPlan, root: str) -> str:
     """What a case expects of a plan: all but the names, which differ between the formats."""
     data = plan.as_data()
+    data["options"] = [
+        ["{FORMAT}", "{VASSAL}"] if value == plan.name and key in _FORMATS else [key, value]
+        for key, value in data["options"]
+    ]
     for own in ("monitor", "name", "section", "digest"):
         del data[own]
     del data["launch"]["argv"]
