@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from emperor.compiler.catalogue import everything
+from emperor.compiler.catalogue import Facts, everything
 from emperor.compiler.diagnostics import Diagnostics, Severity
 from emperor.compiler.emperor_options import OWN_OPTIONS, apply_environment, emperor_config
 from emperor.compiler.loading import format_of
@@ -29,7 +29,7 @@ def answer_emperor(message: Mapping[str, Any]) -> dict[str, object]:
         environment=environment,
         reader=FileReader(allowed=frozenset({"file", "fd", "exec", "http"})),
         target=Target(),
-        further_options=[*OWN_OPTIONS, *everything().values()],  # plugins' are refused by name
+        further_options=[*OWN_OPTIONS, *_of_plugins()],
     )
     diagnostics = Diagnostics()
     diagnostics.items += without_missing_sections(compiled.diagnostics)
@@ -49,6 +49,11 @@ def answer_emperor(message: Mapping[str, Any]) -> dict[str, object]:
         "environment": apply_environment(environment, config.environment),
         "target": None if target is None else _target_data(target),
     }
+
+
+def _of_plugins() -> list[Facts]:
+    """The options of all plugins: known, so that they can be refused by their names."""
+    return [option for option in everything().values() if option["plugin"] != "core"]
 
 
 def _arguments(words: list[str]) -> list[str]:
