@@ -67,10 +67,10 @@ def _short(message: str | None) -> str:
     return (message or "no element found").partition(", line ")[0]
 
 
-def _remedy(text: str) -> str | None:
+def _remedy(text: str) -> str:
     if "&" in text:
         return "write & as &amp; and < as &lt; in values"
-    return None
+    return "write one <uwsgi> element in UTF-8, and close every element under its own name"
 
 
 def _local(node: etree._Element) -> str:

@@ -119,12 +119,14 @@ def _tokens(text: str) -> Iterator[yaml.Token]:
         loader.dispose()
 
 
-def _remedy(problem: str) -> str | None:
+def _remedy(problem: str) -> str:
     if "cannot start any token" in problem:
         return "indent with spaces, and quote a value that starts with % or @"
     if "mapping values are not allowed" in problem:
         return 'quote a value that holds ": ", and check the indentation'
-    return None
+    if "tab" in problem:
+        return "indent with spaces"
+    return "check the indentation, and quote values with special characters"
 
 
 def _width(token: yaml.ScalarToken) -> int:

@@ -9,6 +9,7 @@ from emperor.compiler import custom, logic, plugins
 from emperor.compiler.evaluation import Entry, Evaluation, Handler, ascii_lower, boolean
 from emperor.compiler.loading import format_of, load
 from emperor.compiler.reader import Unreadable
+from emperor.compiler.refusals import REFUSALS, check_value
 from emperor.compiler.source import Origin, from_bytes
 
 
@@ -167,6 +168,17 @@ def _exits(
     )
 
 
+def _checked_by(setter: str) -> Handler:
+    """A value that acts without being listed, or at reading, is refused as any other."""
+
+    def handler(
+        run: Evaluation, key: str, value: str | None, origin: Origin, entry: Entry | None
+    ) -> None:
+        check_value(run, key, value, origin, setter)
+
+    return handler
+
+
 #: Setters that act and exit; what they would print or do is none of a compile's business.
 _EXITING = """
     uwsgi_opt_pidfile_signal uwsgi_opt_connect_and_read uwsgi_opt_extract uwsgi_help
@@ -195,4 +207,5 @@ HANDLERS: dict[str, Handler] = {
     "uwsgi_opt_add_custom_option": custom.declare,
     "custom": custom.use,
     **dict.fromkeys(_EXITING, _exits),
+    **{setter: _checked_by(setter) for setter in REFUSALS},
 }
