@@ -299,15 +299,19 @@ class World:
 
     def possible(self) -> tuple["Action", ...]:
         """What may happen next; what is likely stands there more than once."""
-        actions = [World.edit, World.edit, World.pause, World.sit, World.reload]
+        actions = [World.edit] * 4 + [World.pause, World.sit, World.reload]
         if self.is_there:
-            actions += [World.chmod, World.touch_include, World.remove]
+            actions += [World.chmod, World.touch_include]
+        else:
+            actions += [World.edit] * 20  # else most histories would soon be over
+        if self.is_there and self.process is not None:
+            actions += [World.remove]
         if self.compiles:
-            actions += [World.answer] * 5
+            actions += [World.answer] * 8
         if len(self.compiles) > 1:
             actions += [World.answer_late]
         if self.process is not None and not self.process.is_up:
-            actions += [World.spawned] * 5 + [World.not_spawned]
+            actions += [World.spawned] * 8 + [World.not_spawned]
         elif self.process is not None:
             actions += [World.exit, World.exit, World.exile, World.mumble]
             if self.process.asks_since is None:
@@ -325,7 +329,7 @@ law = settings(
     max_examples=600,
     suppress_health_check=[HealthCheck.too_slow],
 )
-choices = st.lists(st.integers(0, 2**16), min_size=1, max_size=60)
+choices = st.lists(st.integers(0, 2**16), min_size=30, max_size=60)
 
 
 def live(world: World, history: list[int]) -> None:
@@ -363,7 +367,7 @@ def test_in_the_end_nothing_is_left_of_it(
     live(world, history)
     end(world)
     world.is_ending = True  # no file comes any more
-    live(world, late[:10])
+    live(world, late[:12])
     world.remove()
     world.come_to_rest(is_hung=is_hung)
     assert (world.state.phase, world.forgotten) == (Phase.GONE, 1)
