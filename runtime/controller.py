@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 
 from emperor.runtime import events as ev
 from emperor.runtime.channel import COMMAND_TARGET, CONFIG_TARGET, Channel
 from emperor.runtime.compiling.client import CompileServer
 from emperor.runtime.events import Cause
 from emperor.runtime.keepsakes import Keepsakes
-from emperor.runtime.launch import CompileAnswer, LaunchSpec, PathStamp
-from emperor.runtime.law.state import Phase, Vassal
+from emperor.runtime.launch import CompileAnswer, LaunchSpec
+from emperor.runtime.law.state import Vassal
 from emperor.runtime.law.table import step
 from emperor.runtime.monitors.sightings import (
     Appeared,
@@ -26,29 +25,10 @@ from emperor.runtime.monitors.sightings import (
 from emperor.runtime.monitors.sightings import Event as Sight
 from emperor.runtime.monitors.watchtower import Watchtower
 from emperor.runtime.processes import Processes
+from emperor.runtime.roster import Record, Roster
+from emperor.runtime.stamps import is_fresh
 
 log = logging.getLogger("emperor")
-
-#: A vassal's monitor and name.
-Key = tuple[str, str]
-
-
-@dataclass(slots=True, eq=False)
-class Record:
-    """The daemon's book-keeping of one vassal; what it decides by is in ``state``."""
-
-    key: Key
-    sighting: Sighting
-    state: Vassal
-    channel: Channel | None = None
-    pid: int | None = None
-    timer: asyncio.TimerHandle | None = None
-    timer_at: float | None = None
-    early: bytes = b""
-    said: tuple[str, ...] = ()
-    dependencies: tuple[tuple[str, PathStamp], ...] = ()
-    is_broken: bool = False
-    inbox: list[ev.Event] = field(default_factory=list)
 
 
 class Controller:
@@ -79,9 +59,7 @@ class Controller:
         self._keepsakes = keepsakes
         self._on_empty = on_empty
         self._cwd = os.getcwd()
-        self._records: dict[Key, Record] = {}
-        self._by_pid: dict[int, Record] = {}
-        self._names: dict[str, int] = {}
+        self._roster = Roster()
         self._is_shutting_down = False
         self.watchtower: Watchtower | None = None
 
@@ -97,23 +75,21 @@ class Controller:
             case Problem(message=message):
                 log.warning(message)
             case _:
-                record = self._records.get((sight.monitor, sight.name))
+                record = self._roster.get((sight.monitor, sight.name))
                 if record is not None:
                     self._feed(record, ev.Vanished())
 
     def on_touched(self, key: str) -> None:
         """Something changed that a broken vassal (or one with watched includes) reads."""
-        monitor, _, name = key.partition("\0")
-        record = self._records.get((monitor, name))
+        record = self._roster.by_path_key(key)
         if record is not None:
             self._feed(record, ev.Noticed(cause=Cause.INCLUDE))
 
     def on_exited(self, pid: int, status: int) -> None:
         """A vassal's process and its group are gone."""
-        record = self._by_pid.pop(pid, None)
+        record = self._roster.lost_process(pid)
         if record is None:
             return
-        record.pid = None
         if record.channel is not None:
             record.channel.close()
             record.channel = None
@@ -121,39 +97,34 @@ class Controller:
 
     def reload_all(self) -> None:
         """Somebody asks every vassal to reload."""
-        for record in tuple(self._records.values()):
+        for record in self._roster:
             self._feed(record, ev.Reload())
 
     def shut_down(self, grace_seconds: float) -> None:
         """Bring every vassal down within so many seconds."""
         self._is_shutting_down = True
-        for record in tuple(self._records.values()):
+        for record in self._roster:
             self._feed(record, ev.Leave(grace_seconds=grace_seconds))
         self._check_empty()
 
     def kill_all(self) -> None:
         """Kill every vassal now."""
         self._is_shutting_down = True
-        for record in tuple(self._records.values()):
+        for record in self._roster:
             self._feed(record, ev.Die())
         self._check_empty()
-
-    def pids(self) -> Iterable[int]:
-        """The main processes of all vassals."""
-        return tuple(self._by_pid)
 
     # -- the state machines ------------------------------------------------------------------
 
     def _noticed(self, sighting: Sighting, cause: Cause) -> None:
         key = (sighting.monitor, sighting.name)
-        record = self._records.get(key)
+        record = self._roster.get(key)
         if record is None:
             if self._is_shutting_down:
                 return
             state = Vassal(graceful=self._is_graceful, curse_seconds=self._curse_seconds)
             record = Record(key, sighting, state)
-            self._records[key] = record
-            self._names[sighting.name] = self._names.get(sighting.name, 0) + 1
+            self._roster.add(record)
         record.sighting = sighting
         if not self._is_shutting_down:
             self._feed(record, ev.Noticed(cause=cause))
@@ -172,7 +143,7 @@ class Controller:
                 del record.inbox[0]
         finally:
             record.inbox.clear()  # a bug in one event must not silence the vassal for good
-        if record.key in self._records:
+        if record in self._roster:
             self._set_timer(record)
 
     def _carry_out(self, record: Record, effect: ev.Effect) -> None:
@@ -209,28 +180,24 @@ class Controller:
         self._feed(record, ev.Tick())
 
     def _forget(self, record: Record) -> None:
-        self._records.pop(record.key, None)
+        self._roster.remove(record)
         if self._keepsakes is not None and not self._is_shutting_down:
             self._keepsakes.forget(record.key)
         if record.timer is not None:
             record.timer.cancel()
         if self.watchtower is not None and (record.is_broken or self._watches_includes):
-            self.watchtower.unwatch_paths("\0".join(record.key))
-        name = record.sighting.name
-        self._names[name] -= 1
-        if not self._names[name]:
-            del self._names[name]
+            self.watchtower.unwatch_paths(record.path_key)
         self._check_empty()
 
     def _check_empty(self) -> None:
-        if self._is_shutting_down and not self._records:
+        if self._is_shutting_down and not len(self._roster):
             self._on_empty()
 
     # -- compiling -----------------------------------------------------------------------------
 
     def _compile(self, record: Record, wanted: ev.Compile) -> None:
         serial = wanted.serial
-        if wanted.if_stale and record.state.spec is not None and _is_fresh(record.dependencies):
+        if wanted.if_stale and record.state.spec is not None and is_fresh(record.dependencies):
             self._feed(record, ev.Fresh(serial=serial))
             return
         sighting = record.sighting
@@ -245,7 +212,7 @@ class Controller:
         )
 
     def _compiled(self, record: Record, serial: int, answer: CompileAnswer) -> None:
-        if record.state.serial != serial or record.key not in self._records:
+        if record.state.serial != serial or record not in self._roster:
             return  # the file has changed since, or is gone
         self._report(record, answer)
         self._watch_paths(record, answer)
@@ -283,13 +250,13 @@ class Controller:
     def _watch_paths(self, record: Record, answer: CompileAnswer) -> None:
         """A broken vassal is tried again when something changes that its compile looked at."""
         is_broken = answer.spec is None
-        key = "\0".join(record.key)
+        key = record.path_key
         if self.watchtower is not None:
             if is_broken or self._watches_includes:
                 own = record.sighting.path
                 paths = [path for path, _ in answer.dependencies if path != own]
                 self.watchtower.watch_paths(key, paths)
-                if is_broken and not _is_fresh(answer.dependencies):
+                if is_broken and not is_fresh(answer.dependencies):
                     self._loop.call_soon(self.on_touched, key)
             elif record.is_broken:
                 self.watchtower.unwatch_paths(key)
@@ -337,8 +304,7 @@ class Controller:
         return environment
 
     def _spawned(self, record: Record, pid: int) -> None:
-        record.pid = pid
-        self._by_pid[pid] = record
+        self._roster.has_process(record, pid)
         self._feed(record, ev.Spawned(pid=pid))
         early, record.early = record.early, b""
         self._said(record, early)
@@ -351,27 +317,7 @@ class Controller:
 
     def _log(self, record: Record, level: str, message: str) -> None:
         log.log(
-            logging.getLevelName(level.upper()), message, extra={"vassal": self._shown(record)}
+            logging.getLevelName(level.upper()),
+            message,
+            extra={"vassal": self._roster.shown(record)},
         )
-
-    def _shown(self, record: Record) -> str:
-        """NAME, or MONITOR//NAME where several vassals have that name."""
-        monitor, name = record.key
-        return name if self._names.get(name, 1) < 2 else f"{monitor}//{name}"
-
-    def phases(self) -> dict[str, Phase]:
-        """What every vassal is doing, by its shown name."""
-        return {self._shown(r): r.state.phase for r in self._records.values()}
-
-
-def _is_fresh(dependencies: Iterable[tuple[str, PathStamp]]) -> bool:
-    """Whether nothing that a compile looked at has changed since."""
-    return all(_stamp(path) == stamp for path, stamp in dependencies)
-
-
-def _stamp(path: str) -> PathStamp:
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)

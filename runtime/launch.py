@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING
 
 from emperor.compiler.source import to_bytes
 from emperor.runtime.protocol import MOST_CONFIG_BYTES
+from emperor.runtime.stamps import PathStamp
 
 if TYPE_CHECKING:
     from emperor.compiler.plan import VassalPlan
-
-#: (mtime_ns, size, inode) of a path that a compile looked at; nothing if it was not there.
-PathStamp = tuple[int, int, int] | None
 
 
 class BadSpec(ValueError):

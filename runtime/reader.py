@@ -14,24 +14,13 @@ import time
 from functools import cache, cached_property
 
 from emperor.compiler.reader import Host, Unreadable
+from emperor.runtime.stamps import PathStamp, path_stamp
 
 #: A configuration file larger than this is a mistake.
 MOST_BYTES = 16 * 1024 * 1024
 
 #: How long ``exec://`` and ``http://`` may take.
 SOURCE_SECONDS = 20.0
-
-#: (mtime_ns, size, inode) of a path, or nothing if it is not there.
-PathStamp = tuple[int, int, int] | None
-
-
-def path_stamp(path: str) -> PathStamp:
-    """The stamp of what a path leads to."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 class FileReader:

@@ -296,7 +296,6 @@ class World:
             return False
         return True
 
-
     def possible(self) -> tuple["Action", ...]:
         """What may happen next; what is likely stands there more than once."""
         actions = [World.edit] * 4 + [World.pause, World.sit, World.reload]
