@@ -20,7 +20,7 @@ def read_ini(text: str, section: str | None, warn: Warn) -> Iterator[Directive]:
         kind = token.type  # type: ignore[union-attr]  # one token a line, no subtrees
         if kind == "COMMENT":
             continue
-        content = until_nul(str(token)).rstrip(BLANKS)
+        content = until_nul(token.partition("\n")[0]).rstrip(BLANKS)  # type: ignore[union-attr]
         if kind == "HEADER":
             current = _section_name(content)
         elif content and current == asked:

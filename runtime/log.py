@@ -9,8 +9,7 @@ import socket
 import stat
 import sys
 import time
-
-LEVELS = ("debug", "info", "warning", "error")
+from functools import lru_cache
 
 _COLOURS = {"WARNING": "33", "ERROR": "31;1", "DEBUG": "2"}
 
@@ -24,7 +23,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; further lines of a message are indented."""
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        stamp = _second(int(record.created))
         level = record.levelname.lower()
         vassal = getattr(record, "vassal", None)
         message = record.getMessage().replace("\n", "\n    ")
@@ -35,6 +34,11 @@ class TextFormatter(logging.Formatter):
         if record.exc_info:
             text += "\n    " + self.formatException(record.exc_info).replace("\n", "\n    ")
         return text
+
+
+@lru_cache(maxsize=2)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
 
 
 class JsonFormatter(logging.Formatter):
@@ -98,6 +102,10 @@ class NeverWaiting(logging.Handler):
 
 def set_up(*, level: str, is_json: bool) -> None:
     """Send everything of ``emperor`` to standard error."""
+    # what nobody is shown is not worked out: caller, thread, process, task (logging's HOWTO)
+    logging._srcfile = None  # type: ignore[attr-defined]
+    logging.logThreads = logging.logProcesses = False
+    logging.logMultiprocessing = False
     handler = NeverWaiting()
     if is_json:
         handler.setFormatter(JsonFormatter())

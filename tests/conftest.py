@@ -5,10 +5,15 @@ import os
 import pytest
 from hypothesis import settings
 
-# the same examples each time, and nothing left behind; the fuzz tests say how to get others
+#: EMPEROR_FUZZ_CASES=5000: so many examples for each property, other ones each time.
+CASES = os.environ.get("EMPEROR_FUZZ_CASES")
+
+# the same examples each time, and nothing left behind
 settings.register_profile("house", deadline=None, database=None, derandomize=True)
-settings.register_profile("random", deadline=None, database=None)
-settings.load_profile("random" if os.environ.get("EMPEROR_FUZZ_CASES") else "house")
+settings.register_profile(
+    "fuzz", deadline=None, database=None, max_examples=int(CASES or 100), print_blob=True
+)
+settings.load_profile("fuzz" if CASES else "house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

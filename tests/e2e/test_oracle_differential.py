@@ -1,6 +1,7 @@
 """Random configurations: what we make of them is what the real uWSGI makes of them.
 
-``EMPEROR_FUZZ_CASES=5000`` runs that many for each format, other ones each time.
+500 cases, the same each time; with ``EMPEROR_FUZZ_CASES=5000`` that many for each format, and
+other ones each time.
 """
 
 import os
@@ -18,15 +19,9 @@ from emperor.runtime.reader import FileReader
 
 pytestmark = pytest.mark.uwsgi
 
+#: See ``tests/conftest.py``.
 WANTED = os.environ.get("EMPEROR_FUZZ_CASES")
 FORMATS = {"ini": 200, "yml": 100, "json": 100, "xml": 100}
-
-differential = settings(
-    deadline=None,
-    database=None,
-    derandomize=WANTED is None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +30,10 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def budget(ending: str) -> settings:
-    return settings(differential, max_examples=int(WANTED or FORMATS[ending]))
+    return settings(
+        max_examples=int(WANTED or FORMATS[ending]),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
 
 
 @budget("ini")

@@ -158,7 +158,9 @@ def test_all_helpers_are_killed_at_once(one_town: Town) -> None:
         daemon.kill()
 
 
-@pytest.mark.parametrize("end", [Daemon.kill, Daemon.stop, Daemon.end], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "end", [Daemon.kill, Daemon.stop, Daemon.end], ids=lambda f: f.__name__
+)
 def test_an_endless_command_does_not_outlive_the_daemon(
     one_town: Town, end: Callable[[Daemon], object]
 ) -> None:

@@ -137,7 +137,9 @@ def test_a_symlink_to_a_skeleton(one_town: Town) -> None:
         for name in ("blog", "shop"):
             daemon.reloaded(f"{name}.ini", "touched")
 
-        os.utime(town.path("blog.ini"), follow_symlinks=False)  # the link's own time is nobody's
+        os.utime(
+            town.path("blog.ini"), follow_symlinks=False
+        )  # the link's own time is nobody's
         os.unlink(town.path("shop.ini"))
         daemon.gone("shop.ini")
         assert town.is_down("shop")

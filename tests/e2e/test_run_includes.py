@@ -137,7 +137,9 @@ def test_a_command_whose_answer_changes_is_asked_again(one_town: Town) -> None:
     put_shared(town, "one")
     town.write(
         "site.ini",
-        in_format("ini", town.options("site.ini", f"@(exec://tail -c 4 {town.root}/shared.ini)")),
+        in_format(
+            "ini", town.options("site.ini", f"@(exec://tail -c 4 {town.root}/shared.ini)")
+        ),
     )
     with reign(*town.words) as daemon:
         daemon.up("site.ini")

@@ -178,7 +178,11 @@ def test_an_option_that_the_emperor_does_not_obey_is_named(one_town: Town) -> No
             file.write(f"[uwsgi]\nemperor = {one_town.vassals}\n{option} = :8080\n")
         for words in ((path,), (*one_town.words, f"--{option}", ":8080")):
             code, text = refused(*words)
-            assert (code, f'"{option}"' in text, "run it as a vassal" in text) == (1, True, True)
+            assert (code, f'"{option}"' in text, "run it as a vassal" in text) == (
+                1,
+                True,
+                True,
+            )
         assert "emperor.ini:3" in refused(path)[1]
 
 
@@ -187,7 +191,9 @@ def test_without_a_monitor_there_is_nothing_to_do() -> None:
     assert (code, "--emperor" in text) == (2, True)
 
 
-@pytest.mark.parametrize("words", [("--log-level",), ("--log-level", "loud"), ("--log-format=x",)])
+@pytest.mark.parametrize(
+    "words", [("--log-level",), ("--log-level", "loud"), ("--log-format=x",)]
+)
 def test_words_that_make_no_sense(words: tuple[str, ...]) -> None:
     code, text = refused("--emperor", "/tmp", *words)
     assert (code, words[0].partition("=")[0] in text) == (2, True)

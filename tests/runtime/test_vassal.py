@@ -337,7 +337,9 @@ def test_a_restart_that_is_ignored_is_a_kill() -> None:
 # -- stopping -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("graceful", "byte"), [(False, Order.STOP), (True, Order.GRACEFUL_STOP)])
+@pytest.mark.parametrize(
+    ("graceful", "byte"), [(False, Order.STOP), (True, Order.GRACEFUL_STOP)]
+)
 def test_a_removed_one_is_told_to_go_and_forgotten(graceful: bool, byte: Order) -> None:
     history = ready(graceful=graceful)
     assert history.take(ev.Vanished()) == (ev.Send(byte=byte),)
