@@ -42,21 +42,24 @@ def read_json(text: str, section: str | None, warn: Warn) -> Iterator[Directive]
 
 
 def _parse(text: str) -> Node:
-    if not is_utf8(text):
-        raise _at_first_bad_byte(text)
     try:
         tree = parser("json").parse(text)
     except UnexpectedInput as error:
         line = error.line if error.line > 0 else text.count("\n") + 1
         column = error.column if error.line > 0 else len(text) - text.rfind("\n")
         raise BadFormat("syntax", _what_is_wrong(error), line, column, _remedy(text)) from None
+    if not is_utf8(text):
+        _refuse_bad_strings(tree)
     return tree.children[0]
 
 
-def _at_first_bad_byte(text: str) -> BadFormat:
-    index = next(i for i, character in enumerate(text) if 0xDC80 <= ord(character) <= 0xDCFF)
-    line, column = text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
-    return BadFormat("syntax", "JSON must be UTF-8", line, column, "save the file in UTF-8")
+def _refuse_bad_strings(tree: Tree[Token]) -> None:
+    """yajl wants UTF-8 in strings; what comments hold does not matter to it."""
+    for token in tree.scan_values(lambda token: isinstance(token, Token)):
+        if not is_utf8(token):
+            remedy = "save the file in UTF-8"
+            line, column = token.line or 1, token.column or 1
+            raise BadFormat("syntax", "JSON must be UTF-8", line, column, remedy)
 
 
 def _what_is_wrong(error: UnexpectedInput) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from lxml import etree
 
+from emperor.compiler.cdata import Cdata, direct_cdata
 from emperor.compiler.directives import BadFormat, Directive, Warn, until_nul
 from emperor.compiler.source import to_bytes
 
@@ -28,14 +29,20 @@ def read_xml(
     root = _parse(text)
     lines = text.split("\n")
     element = _stanza(root, section)
-    stray = _cdata_children(element)
-    for node in element.iterchildren():
-        yield from (_eval(found) for found in stray if found[0] is node)
-        if not isinstance(node.tag, str) or not _is_asked(node, section):
-            continue
-        if mode is None or node.get("mode", mode) == mode:
+    evals = direct_cdata(etree.tostring(element, with_tail=False), element.sourceline or 1)
+    yield from _evals(evals, 0)
+    children = (node for node in element.iterchildren() if isinstance(node.tag, str))
+    for number, node in enumerate(children, 1):
+        if _is_asked(node, section) and (mode is None or node.get("mode", mode) == mode):
             yield from _option(node, lines)
-    yield from (_eval(found) for found in stray if found[0] is None)
+        yield from _evals(evals, number)
+
+
+def _evals(sections: list[Cdata], before: int) -> Iterator[Directive]:
+    """CDATA directly in ``<uwsgi>`` is the option ``eval``."""
+    for found in sections:
+        if found.before == before:
+            yield Directive("eval", until_nul(found.text), found.line, 1, 1)
 
 
 def _parse(text: str) -> etree._Element:
@@ -97,38 +104,6 @@ def _stanza(root: etree._Element, section: str | None) -> etree._Element:
 def _is_asked(node: etree._Element, section: str | None) -> bool:
     own = node.get("id")
     return section is None or own is None or own == section
-
-
-def _cdata_children(
-    element: etree._Element,
-) -> list[tuple[etree._Element | None, str, int]]:
-    """CDATA directly in ``<uwsgi>``: (the element that follows, text, line)."""
-    if b"<![CDATA[" not in etree.tostring(element, with_tail=False):
-        return []
-    found = []
-    for text in element.xpath("text()"):
-        parent = text.getparent()
-        after = parent if text.is_tail else None
-        following = element[0] if after is None and len(element) else None
-        if after is not None:
-            following = after.getnext()
-        if _is_cdata(text, after, element):
-            line = (after if after is not None else element).sourceline or 1
-            found.append((following, str(text), line))
-    return found
-
-
-def _is_cdata(text: str, after: etree._Element | None, element: etree._Element) -> bool:
-    """Whether a text node was CDATA: it stands so in the serialised neighbourhood."""
-    if not text:
-        return False
-    serialised = etree.tostring(element, encoding="unicode", with_tail=False)
-    return f"<![CDATA[{text}]]>" in serialised
-
-
-def _eval(found: tuple[etree._Element | None, str, int]) -> Directive:
-    _, text, line = found
-    return Directive("eval", text, line, 1, 1)
 
 
 def _option(node: etree._Element, lines: list[str]) -> Iterator[Directive]:

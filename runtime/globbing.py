@@ -6,7 +6,7 @@ import os
 import re
 from functools import cache
 
-from emperor.runtime.patterns import Component, component
+from emperor.runtime.patterns import Component, component, has_magic
 
 _component = cache(component)
 
@@ -34,6 +34,8 @@ def glob3(pattern: str, directory: str | None = None) -> tuple[list[str], list[s
         for name in found
         if name
     ]
+    if pattern.endswith("/") and has_magic(pattern) and "/" not in pattern.rstrip("/"):
+        marked = [name.rstrip("/") + "//" for name in marked]  # so glibc marks "*/"
     return sorted(marked, key=os.fsencode), searched
 
 
@@ -55,7 +57,7 @@ def _step(base: str, part: str, directory: str | None, searched: list[str]) -> l
 def _matching(base: str, wanted: Component, looked: str, searched: list[str]) -> list[str]:
     searched.append(looked)
     try:
-        names = os.listdir(looked)
+        names = [*os.listdir(looked), ".", ".."]  # the latter match patterns like ".*" only
     except OSError:
         return []
     return [base + name for name in names if wanted.matches(name)]

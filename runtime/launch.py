@@ -157,6 +157,10 @@ def _list(data: object) -> list[object]:
 def _text(data: object) -> str:
     if not isinstance(data, str):
         raise BadSpec("a text is missing")
+    try:
+        to_bytes(data)
+    except UnicodeEncodeError:
+        raise BadSpec("a text that stands for no bytes") from None
     return data
 
 

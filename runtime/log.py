@@ -103,7 +103,7 @@ class NeverWaiting(logging.Handler):
 def set_up(*, level: str, is_json: bool) -> None:
     """Send everything of ``emperor`` to standard error."""
     # what nobody is shown is not worked out: caller, thread, process, task (logging's HOWTO)
-    logging._srcfile = None  # type: ignore[attr-defined]
+    logging._srcfile = None
     logging.logThreads = logging.logProcesses = False
     logging.logMultiprocessing = False
     handler = NeverWaiting()

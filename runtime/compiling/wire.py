@@ -44,7 +44,10 @@ class Inbox:
             end = _LENGTH.size + length
             if len(self._buffer) < end:
                 break
-            found.append(json.loads(bytes(self._buffer[_LENGTH.size : end])))
+            try:
+                found.append(json.loads(bytes(self._buffer[_LENGTH.size : end])))
+            except RecursionError:
+                raise ValueError("nested too deeply") from None
             del self._buffer[:end]
         return found
 

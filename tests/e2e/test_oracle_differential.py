@@ -29,6 +29,11 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("differential")
 
 
+@pytest.fixture(scope="session")
+def target() -> Target:
+    return the_uwsgi()
+
+
 def budget(ending: str) -> settings:
     return settings(
         max_examples=int(WANTED or FORMATS[ending]),
@@ -38,30 +43,37 @@ def budget(ending: str) -> settings:
 
 @budget("ini")
 @given(case=cases("ini"))
-def test_ini_files_mean_what_they_mean_to_uwsgi(case: Case, scratch: Path) -> None:
-    check(case, scratch)
+def test_ini_files_mean_what_they_mean_to_uwsgi(
+    case: Case, scratch: Path, target: Target
+) -> None:
+    check(case, scratch, target)
 
 
 @budget("yml")
 @given(case=cases("yml"))
-def test_yaml_files_mean_what_they_mean_to_uwsgi(case: Case, scratch: Path) -> None:
-    check(case, scratch)
+def test_yaml_files_mean_what_they_mean_to_uwsgi(
+    case: Case, scratch: Path, target: Target
+) -> None:
+    check(case, scratch, target)
 
 
 @budget("json")
 @given(case=cases("json"))
-def test_json_files_mean_what_they_mean_to_uwsgi(case: Case, scratch: Path) -> None:
-    check(case, scratch)
+def test_json_files_mean_what_they_mean_to_uwsgi(
+    case: Case, scratch: Path, target: Target
+) -> None:
+    check(case, scratch, target)
 
 
 @budget("xml")
 @given(case=cases("xml"))
-def test_xml_files_mean_what_they_mean_to_uwsgi(case: Case, scratch: Path) -> None:
-    check(case, scratch)
+def test_xml_files_mean_what_they_mean_to_uwsgi(
+    case: Case, scratch: Path, target: Target
+) -> None:
+    check(case, scratch, target)
 
 
-def check(case: Case, scratch: Path) -> None:
-    target = the_uwsgi()
+def check(case: Case, scratch: Path, target: Target) -> None:
     assume(not any(b"%t" in data or b"%T" in data for data in case.files.values()))  # clocks
     where = scratch / "case"
     try:

@@ -28,8 +28,7 @@ def refused(*words: str) -> tuple[int, str]:
         [emperor_program(), "run", *words],
         env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=20,
     )
@@ -105,10 +104,12 @@ def _text(path: str) -> str:
 def anybodys_python() -> str:
     """An interpreter like ours that nobody may run (ours may be in somebody's home)."""
     same = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for path in (sys.executable, shutil.which(same, path="/usr/local/bin:/usr/bin")):
-        if path is not None and _may_run(path, "-c", "import emperor.runtime.daemon"):
-            return path
-    do_without("no interpreter with this package that the user nobody may run")
+    paths = (sys.executable, shutil.which(same, path="/usr/local/bin:/usr/bin"))
+    program = "import emperor.runtime.daemon"
+    usable = [path for path in paths if path is not None and _may_run(path, "-c", program)]
+    if not usable:
+        do_without("no interpreter with this package that the user nobody may run")
+    return usable[0]
 
 
 def _may_run(*words: str) -> bool:
@@ -132,8 +133,8 @@ def test_everybody_becomes_the_emperors_user(one_town: Town) -> None:
     town = one_town
     town.put("site.ini", "one", ("processes", "2"))
     pidfiles = (f"{town.root}/early.pid", f"{town.root}/late.pid")
-    words = ("--uid", str(NOBODY), "--gid", str(NOBODY), "--pidfile", pidfiles[0])
-    words = (*town.words, *words, "--emperor-pidfile", pidfiles[1])
+    user = ("--uid", str(NOBODY), "--gid", str(NOBODY))
+    words = (*town.words, *user, "--pidfile", pidfiles[0], "--emperor-pidfile", pidfiles[1])
     command = (anybodys_python(), "-m", "emperor")
     with reign(*words, command=command, environment=IMPORTS, cwd=town.root) as daemon:
         master = daemon.up("site.ini")

@@ -1,11 +1,12 @@
 """How vassals leave, and whether and when they come back."""
 
+import itertools
 import os
 import signal
 
 import pytest
 from tests.e2e.daemon import OUTPUT, eventually, reign, state_of
-from tests.e2e.sites import Town, in_format, request
+from tests.e2e.sites import Town, broken, in_format, request
 
 pytestmark = [pytest.mark.process, pytest.mark.uwsgi]
 
@@ -42,7 +43,7 @@ def test_an_app_that_cannot_be_loaded_is_tried_again_not_too_soon(each_town: Tow
         for _ in range(3):
             daemon.expect("died (exit code 22)", "site.ini", level="warning")
         times = [line.time for line in daemon.lines if line.message.startswith("spawned (")]
-        gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+        gaps = [after - before for before, after in itertools.pairwise(times)]
         assert len(gaps) >= 2
         assert min(gaps) > 0.99
         with open(f"{town.root}/app.py", encoding="utf-8") as app:
@@ -186,3 +187,22 @@ def test_a_program_that_vanishes_is_waited_for(one_town: Town) -> None:
         os.rename(f"{program}.away", program)
         daemon.up("site.ini")
         assert town.get("site.ini") == "one"
+
+
+def test_the_last_good_config_survives_the_daemon(one_town: Town) -> None:
+    town = one_town
+    words = (*town.words, "--emperor-state-directory", f"{town.root}/state")
+    town.put("site.ini", "one")
+    with reign(*words) as daemon:
+        daemon.up("site.ini")
+        town.write("site.ini", broken("ini"))
+        daemon.expect("does not compile", "site.ini", level="error")
+        daemon.kill()
+    with reign(*words) as daemon:
+        daemon.expect("does not compile", "site.ini", level="error")
+        daemon.expect("last good config", "site.ini", level="warning")
+        daemon.up("site.ini")
+        assert town.get("site.ini") == "one"
+        town.put("site.ini", "two")
+        daemon.reloaded("site.ini", "changed")
+        assert town.get("site.ini") == "two"

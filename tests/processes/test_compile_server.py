@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.e2e.daemon import eventually, state_of
 
 from emperor.compiler.vassal import Templates
 from emperor.runtime.compiling import client
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.process
 
 _SECONDS = 20.0
 
-TARGET = {
+TARGET: dict[str, object] = {
     "version": "2.0.31",
     "path": "/usr/bin/uwsgi",
     "built_in": [],
@@ -111,7 +112,8 @@ async def office(
         yield place[0]
     finally:
         await asyncio.wait_for(server.close(), _SECONDS)
-        assert not os.path.exists(f"/proc/{server.pid}")
+        with pytest.raises(ProcessLookupError):
+            os.kill(server.pid, 0)
 
 
 def run(work: Coroutine[object, object, None]) -> None:
@@ -175,12 +177,12 @@ def test_the_server_is_killed_while_a_worker_is_busy(tmp_path: Path) -> None:
             os.mkfifo(gate)
             place.put("slow.ini", f"x = @(exec://echo $$ > {mark}; exec cat {gate})")
             answer = place.ask("slow.ini")
-            orphan = await noted_pid(mark)
+            orphan = await asyncio.to_thread(noted_pid, mark)
             os.kill(place.server.pid, signal.SIGKILL)
             await asyncio.wait_for(place.trouble.wait(), _SECONDS)
             os.kill(orphan, signal.SIGKILL)  # as the daemon, being a subreaper, would
             mark.unlink(missing_ok=True)
-            await noted_pid(mark)  # asked again, of the next server's worker
+            await asyncio.to_thread(noted_pid, mark)  # asked again, of the next server's worker
             await asyncio.to_thread(gate.write_text, "done")
             found = (await asyncio.wait_for(answer, _SECONDS)).spec
             assert found is not None
@@ -192,11 +194,9 @@ def test_the_server_is_killed_while_a_worker_is_busy(tmp_path: Path) -> None:
     run(work())
 
 
-async def noted_pid(path: Path) -> int:
+def noted_pid(path: Path) -> int:
     """The pid that a command writes down when it runs."""
-    async with asyncio.timeout(_SECONDS):
-        while not (path.exists() and path.read_text().endswith("\n")):
-            await asyncio.sleep(0.01)
+    eventually(lambda: path.exists() and path.read_text().endswith("\n"), _SECONDS)
     return int(path.read_text())
 
 
@@ -284,10 +284,8 @@ def test_an_endless_command_is_cut_off(tmp_path: Path, monkeypatch: pytest.Monke
             assert loud.spec is None
             assert "prints more than" in loud.diagnostics[0]
             assert honest.spec is not None
-            pid = int((tmp_path / "pid").read_text())
-            async with asyncio.timeout(_SECONDS):
-                while os.path.exists(f"/proc/{pid}"):
-                    await asyncio.sleep(0.01)
+            pid = noted_pid(tmp_path / "pid")
+            await asyncio.to_thread(eventually, lambda: state_of(pid) == "", _SECONDS)
 
     run(work())
 

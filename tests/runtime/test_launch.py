@@ -1,6 +1,7 @@
 """The daemon takes nothing from a compile worker on trust."""
 
 import copy
+import itertools
 import json
 from typing import Any
 
@@ -28,15 +29,15 @@ GOOD: dict[str, Any] = json.loads(
 
 #: A path into the answer, and what a liar puts there (nothing: takes it out).
 MISSING = object()
+NO_LISTS: tuple[object, ...] = (MISSING, None, "text", {}, 1, [1], [None], [[]])
+NO_TEXTS: tuple[object, ...] = (MISSING, None, 1, [])
 LIES: list[tuple[str, object]] = [
-    *[
-        (path, lie)
-        for path in ("spec.argv", "spec.set", "spec.unset", "spec.delivered", "dependencies")
-        for lie in (MISSING, None, "text", {}, 1, [1], [None], [[]])
-    ],
-    *[(path, lie) for path in ("spec.cwd", "spec.digest") for lie in (MISSING, None, 1, [])],
-    *[("diagnostics", lie) for lie in (MISSING, None, "text", [1], {"a": 1})],
-    *[("spec", lie) for lie in (1, "text", [], True, {})],
+    *itertools.product(
+        ("spec.argv", "spec.set", "spec.unset", "spec.delivered", "dependencies"), NO_LISTS
+    ),
+    *itertools.product(("spec.cwd", "spec.digest"), NO_TEXTS),
+    *itertools.product(("diagnostics",), (*NO_LISTS[:4], [1], {"a": 1})),
+    *itertools.product(("spec",), (1, "text", [], True, {})),
     ("spec.argv", []),
     ("spec.argv", ["a\0b"]),
     ("spec.argv", ["\ud800"]),
@@ -113,8 +114,6 @@ def test_what_is_no_answer_is_refused(data: object) -> None:
 
 @pytest.mark.parametrize(("path", "lie"), LIES)
 def test_every_lie_is_refused(path: str, lie: object) -> None:
-    if path in {"spec.argv", "spec.unset"} and lie == {}:
-        lie = {"0": "a"}
     with pytest.raises(BadSpec):
         answer_from_data(with_lie(path, lie))
 

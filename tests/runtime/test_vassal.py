@@ -105,7 +105,7 @@ def reloading(spec: LaunchSpec = TWO) -> History:
     return history
 
 
-# -- coming up ------------------------------------------------------------------------------------
+# -- coming up -------------------------------------------------------------------------
 
 
 def test_it_is_compiled_and_spawned() -> None:
@@ -174,7 +174,7 @@ def test_an_edit_while_it_is_being_spawned_reloads_it_once_it_is_up() -> None:
     assert history.take(said(Word.WANTS_CONFIG)) == (ev.Deliver(spec=TWO),)
 
 
-# -- reloading ------------------------------------------------------------------------------------
+# -- reloading -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("spec", "reason"), [(ONE, "touched"), (TWO, "changed")])
@@ -308,7 +308,7 @@ def test_an_operators_reload_compiles_and_reloads() -> None:
     assert history.compiled(ONE) == (RELOAD,)
 
 
-# -- restarting -----------------------------------------------------------------------------------
+# -- restarting ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_a_restart_that_is_ignored_is_a_kill() -> None:
     assert history.wait(5) == (KILL,)
 
 
-# -- stopping -------------------------------------------------------------------------------------
+# -- stopping --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_the_end_while_it_is_being_spawned() -> None:
     assert history.wait(0) == (KILL,)
 
 
-# -- dying ----------------------------------------------------------------------------------------
+# -- dying -----------------------------------------------------------------------------
 
 
 def test_one_that_lived_is_spawned_at_once_one_that_did_not_later() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from emperor.runtime.compiling.wire import MOST_BYTES, Inbox, TooLong, encode, receive
 
-MESSAGES = (
+MESSAGES: tuple[dict[str, object], ...] = (
     {"id": 1, "op": "compile"},
     {"text": "ö \udcff \n"},
     {"list": [1, None, [True]]},

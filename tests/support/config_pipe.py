@@ -18,7 +18,7 @@ def config_pipe(parts: Sequence[str]) -> Iterator[tuple[dict[str, str], tuple[in
     All parts wait in the config pipe already; nobody reads what the vassal says.
     """
     with contextlib.ExitStack() as stack:
-        commands, commands_end = map(stack.enter_context, socket.socketpair())
+        _commands, commands_end = map(stack.enter_context, socket.socketpair())
         config, config_end = map(stack.enter_context, socket.socketpair())
         messages = [_message(to_bytes(part)) for part in parts]
         for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -31,7 +31,6 @@ def config_pipe(parts: Sequence[str]) -> Iterator[tuple[dict[str, str], tuple[in
             "UWSGI_EMPEROR_FD_CONFIG": str(config_end.fileno()),
         }
         yield variables, (commands_end.fileno(), config_end.fileno())
-        assert commands.fileno() >= 0
 
 
 def _message(data: bytes) -> bytes:

@@ -178,7 +178,7 @@ def _xml_entry(draw: Draw, key: str, value: str) -> str:
         f"<app domain='d'>\n <script>{text}</script></app>",
         f"<n:{name} xmlns:n='urn:n'>{text}</n:{name}>",
         text,
-        f"<![CDATA[{value}.]]>",  # an empty one is a known difference
+        f"<![CDATA[{value}.]]><!-- -->",  # empty and adjacent ones are known differences
     )
     index = draw(_index(key, 4, len(shapes)))
     return shapes[index]
@@ -220,9 +220,7 @@ def mutated(draw: Draw, data: bytes) -> bytes:
         return data
     for _ in range(draw(st.integers(1, 2))):
         at = draw(st.integers(0, len(data)))
-        new = draw(
-            st.sampled_from((b"", b"%", b"\n", b'"', b" ", b"=", b"(", b"\xff", b"<", b":"))
-        )
+        new = draw(st.sampled_from((b"", b"%", b"\n", b'"', b" ", b"=", b"(", b"<", b":")))
         data = data[:at] + new + data[at + draw(st.integers(0, 2)) :]
     return data
 

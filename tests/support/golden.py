@@ -102,12 +102,13 @@ def compile_golden(case: GoldenCase, root: str, name: str) -> VassalCompile:
     target = Target(
         version=settings.get("uwsgi", NEWEST), reads_json=settings.get("reads_json", "yajl")
     )
+    templates: dict[str, Any] = {
+        kind: tuple(texts) for kind, texts in settings.get("templates", {}).items()
+    }
     with _as_user(settings.get("user")):
         return compile_vassal(
             VassalFile(name=name, directory=root, monitor="golden"),
-            templates=Templates(
-                **{key: tuple(texts) for key, texts in settings.get("templates", {}).items()}
-            ),
+            templates=Templates(**templates),
             environment={"PATH": "/usr/bin:/bin", **settings.get("environment", {})},
             reader=FileReader(cwd=root, allowed=frozenset(settings.get("allow", ()))),
             target=target,
