@@ -58,7 +58,8 @@ def _refuse_bad_strings(tree: Tree[Token]) -> None:
     for token in tree.scan_values(lambda token: isinstance(token, Token)):
         if not is_utf8(token):
             remedy = "save the file in UTF-8"
-            line, column = token.line or 1, token.column or 1
+            before = next(i for i, c in enumerate(token) if 0xDC80 <= ord(c) <= 0xDCFF)
+            line, column = token.line or 1, (token.column or 1) + before
             raise BadFormat("syntax", "JSON must be UTF-8", line, column, remedy)
 
 

@@ -74,6 +74,8 @@ def test_a_level_hides_what_is_below_it(one_town: Town, level: str) -> None:
     with reign(*town.words, "--log-level", level) as daemon:
         daemon.expect("does not compile", "bad.ini", level="error")
         eventually(lambda: _answers(town))
+        if level == "debug":
+            daemon.expect("is loyal", "site.ini", level="debug")  # after the first answer
         daemon.stop()
         levels = {line.level for line in daemon.lines if line.level}
         assert levels <= set(("debug", "info", "warning", "error")[_rank(level) :])

@@ -169,8 +169,6 @@ def rules() -> st.SearchStrategy[Pair]:
         ),
         st.tuples(st.just("mode"), words),
         st.tuples(st.just("last"), words),
-        # not through set: uWSGI then cuts the text of the set line too
-        st.tuples(st.just("cron2"), st.sampled_from(("minute=1 true", "hour=2,day=3 x", "x"))),
         st.just(("loop", "<%(loop)>")),
     )
 
