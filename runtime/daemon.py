@@ -67,6 +67,11 @@ async def _run(
     arguments: Sequence[str], *, server: Started, log_level: str | None, log_json: bool
 ) -> int:
     compiler = CompileServer(server=server, workers=_processors(), on_trouble=log.error)
+    # started while the compile server is still loading; what it needs to know comes later
+    processes = Processes(
+        on_exited=lambda pid, status: controller.on_exited(pid, status),
+        own=lambda: (compiler.pid,),
+    )
     try:
         answer = await compiler.emperor(
             {"arguments": list(arguments), "environment": dict(os.environ)}
@@ -78,11 +83,10 @@ async def _run(
         environment: dict[str, str] = answer["environment"]  # type: ignore[assignment]
         soft_nofile = _raise_limit(config["max_fd"])
         become_subreaper()  # not earlier: what exec-as-root left behind is not ours
-        processes = Processes(
-            on_exited=lambda pid, status: controller.on_exited(pid, status),
-            own=lambda: (compiler.pid,),
+        processes.settle(
             soft_nofile=soft_nofile,
-            passes_output=config["logto2"] is not None,
+            umask=_umask(config),
+            passes_output=config["logto"] is not None or config["logto2"] is not None,
         )
         _become(config, compiler, processes)
         compiler.settings(
@@ -105,11 +109,9 @@ async def _run(
             keepsakes=_keepsakes(config["state_directory"]),
             on_empty=stopping.is_over.set,
         )
-        try:
-            await _govern(controller, config, sources, stopping)
-        finally:
-            await processes.close()
+        await _govern(controller, config, sources, stopping)
     finally:
+        await processes.close()
         await compiler.close()
     log.info("all vassals are gone: the Emperor leaves")
     return 0
@@ -182,8 +184,9 @@ def _checked(answer: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def _prepare(config: Mapping[str, Any], *, log_level: str | None, log_json: bool) -> None:
     """What happens with the rights that the daemon was started with."""
-    if config["umask"] is not None:
-        os.umask(int(config["umask"], 8))
+    umask = _umask(config)
+    if umask is not None:
+        os.umask(umask)
     if config["logto"] is not None:
         _redirect(config["logto"])
     logs.set_up(level=log_level or config["log_level"], is_json=log_json or config["log_json"])
@@ -193,6 +196,10 @@ def _prepare(config: Mapping[str, Any], *, log_level: str | None, log_json: bool
         _execute(command)
     if config["chdir"] is not None:
         os.chdir(config["chdir"])
+
+
+def _umask(config: Mapping[str, Any]) -> int | None:
+    return None if config["umask"] is None else int(config["umask"], 8)
 
 
 def _become(config: Mapping[str, Any], compiler: CompileServer, processes: Processes) -> None:

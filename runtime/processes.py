@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import resource
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,8 +34,7 @@ class Processes:
     """Spawns, signals and waits for vassals; made inside a running loop.
 
     ``on_exited`` gets the pid and exit code or -signal of each vassal, after its process group
-    is gone. ``own`` gives the pids of the daemon's other children. With ``passes_output``
-    vassals write where the daemon does now, not where it did when the guardian was started.
+    is gone. ``own`` gives the pids of the daemon's other children.
 
     A guardian that dies is replaced: its vassals live on, as the daemon's own children, and die
     with the daemon still.
@@ -45,14 +45,13 @@ class Processes:
         *,
         on_exited: Callable[[int, int], None],
         own: Callable[[], Sequence[int]],
-        soft_nofile: int | None,
-        passes_output: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_exited = on_exited
         self._own = own
-        self._soft_nofile = soft_nofile
-        self._output = {1: 1, 2: 2} if passes_output else {}
+        self._soft_nofile: int | None = None
+        self._umask: int | None = None
+        self._output: dict[int, int] = {}
         self._wishes: dict[int, _Wish] = {}
         self._pids: set[int] = set()
         self._orphaned: set[int] = set()
@@ -60,6 +59,16 @@ class Processes:
         self._is_unguarded = False
         self._guardian = self._start()
         self._loop.add_signal_handler(signal.SIGCHLD, self._on_child)
+
+    def settle(self, *, soft_nofile: int, umask: int | None, passes_output: bool) -> None:
+        """What vassals get, known only after the guardian was started: the soft limit on
+        descriptors, the umask, and, with ``passes_output``, the output that the daemon has now
+        instead of the one that it was started with."""
+        self._soft_nofile = soft_nofile
+        self._umask = umask
+        self._output = {1: 1, 2: 2} if passes_output else {}
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(self._guardian.pid, resource.RLIMIT_NOFILE, (soft_nofile, hard))
 
     def become(self, identity: Identity) -> None:
         """Have the guardian become a lesser user; it is started with the daemon's own rights,
@@ -85,7 +94,11 @@ class Processes:
         if self._is_unguarded:
             raise OSError(errno.ESRCH, "there is no guardian")
         number = self._guardian.spawn(
-            argv=argv, env=environment, cwd=cwd, descriptors={**self._output, **descriptors}
+            argv=argv,
+            env=environment,
+            cwd=cwd,
+            umask=self._umask,
+            descriptors={**self._output, **descriptors},
         )
         self._wishes[number] = _Wish(on_spawned=on_spawned, on_failed=on_failed)
 

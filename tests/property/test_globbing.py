@@ -40,18 +40,13 @@ segments = st.text(st.sampled_from("ab.-_1"), min_size=1, max_size=3).filter(
     lambda name: name not in {".", ".."}
 )
 PIECES = """
-* ? ** a b . 1 - _ ~ [ab] [!a] [^b] [a-b] []a] [!]] [1-] [.] [ ] [a \\* \\a {a,b}
+* ? ** a b . 1 - _ ~ [ab] [!a] [^b] [a-b] []a] [!]] [1-] [ ] [a \\* \\a {a,b}
 """.split()
-# what begins with a dot and has a wildcard also finds "." and "..": a known difference
-parts = (
-    st.lists(st.sampled_from(PIECES), min_size=1, max_size=3)
-    .map("".join)
-    .filter(lambda part: not part.startswith(".") or part.strip(".ab1-_") == "")
-)
+parts = st.lists(st.sampled_from(PIECES), min_size=1, max_size=3).map("".join)
 patterns = st.builds(
     lambda names, end, start: start + "/".join(names) + end,
     st.lists(parts, min_size=1, max_size=3),
-    st.just(""),  # a slash at the end is a known difference
+    st.just(""),  # with a slash at the end glibc marks directories now once, now twice
     st.sampled_from(("", "", "./", "../tree/")),
 )
 trees = st.lists(st.lists(segments, min_size=1, max_size=3).map("/".join), max_size=6)

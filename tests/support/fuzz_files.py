@@ -166,7 +166,7 @@ def _xml_entry(draw: Draw, key: str, value: str) -> str:
         f"<{name}>{text}</{name}>",
         f"<{name}> {text}\n</{name}>",
         f"<{name}/>",
-        f"<{name}><![CDATA[{value}.]]></{name}>",
+        f"<{name}><![CDATA[{value}]]></{name}>",
         f"<{name}><!-- {text} -->x</{name}>",
         f'<{name} id="sec">{text}</{name}>',
         f'<{name} mode="x">{text}</{name}>',
@@ -178,7 +178,7 @@ def _xml_entry(draw: Draw, key: str, value: str) -> str:
         f"<app domain='d'>\n <script>{text}</script></app>",
         f"<n:{name} xmlns:n='urn:n'>{text}</n:{name}>",
         text,
-        f"<![CDATA[{value}.]]><!-- -->",  # empty and adjacent ones are known differences
+        f"<![CDATA[{value}]]>",
     )
     index = draw(_index(key, 4, len(shapes)))
     return shapes[index]
@@ -220,7 +220,9 @@ def mutated(draw: Draw, data: bytes) -> bytes:
         return data
     for _ in range(draw(st.integers(1, 2))):
         at = draw(st.integers(0, len(data)))
-        new = draw(st.sampled_from((b"", b"%", b"\n", b'"', b" ", b"=", b"(", b"<", b":")))
+        new = draw(
+            st.sampled_from((b"", b"%", b"\n", b'"', b" ", b"=", b"(", b"\xff", b"<", b":"))
+        )
         data = data[:at] + new + data[at + draw(st.integers(0, 2)) :]
     return data
 

@@ -79,9 +79,7 @@ def real_options() -> st.SearchStrategy[Pair]:
     numbers = st.sampled_from(("1", "4", "-1", "x", "", "99999999999", "4294967295", "%(num)"))
     names = KEYS[-3:]
     return st.one_of(
-        st.tuples(st.sampled_from(("processes", "workers", "harakiri")), numbers),
-        # an immediate number option refuses what is negative: a known difference
-        st.tuples(st.just("listen"), st.sampled_from(("1", "x", "", "%(num)"))),
+        st.tuples(st.sampled_from(("processes", "workers", "listen", "harakiri")), numbers),
         st.tuples(st.sampled_from(("master", "vacuum", "die-on-term")), words),
         st.tuples(st.just("socket"), st.sampled_from((":3031", "127.0.0.1:0", "/x/%(a).sock"))),
         st.tuples(st.sampled_from(("env", "static-map", "add-header")), values(names)),
