@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from emperor.compiler.directives import DEFAULT_SECTION, Directive, Warn, until_nul
-from emperor.compiler.grammars import parser
+from emperor.compiler.grammars import tokens
 from emperor.compiler.source import from_bytes, to_bytes
 
 BLANKS = " \t\r"
@@ -16,11 +16,11 @@ def read_ini(text: str, section: str | None, warn: Warn) -> Iterator[Directive]:
     asked = section or DEFAULT_SECTION
     current = ""
     is_found = False
-    for token in parser("ini").parse(text).children:
-        kind = token.type  # type: ignore[union-attr]  # one token a line, no subtrees
+    for token in tokens("ini", text):
+        kind = token.type  # one token a line, no subtrees
         if kind == "COMMENT":
             continue
-        content = until_nul(token.partition("\n")[0]).rstrip(BLANKS)  # type: ignore[union-attr]
+        content = until_nul(token.partition("\n")[0]).rstrip(BLANKS)
         if kind == "HEADER":
             current = _section_name(content)
         elif content and current == asked:

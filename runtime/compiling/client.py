@@ -191,11 +191,11 @@ class CompileServer:
             if worker is None or len(worker.busy) >= PIPELINE:
                 return
             request = self._waiting.popleft()
-            request.deadline = self._loop.time() + REQUEST_SECONDS
             worker.busy.append(request)
             worker.outbox += encode(request.message)
             self._flush_worker(worker)
-            self._arm(worker)
+            if len(worker.busy) == 1:
+                self._arm(worker)
 
     def _start_worker(self) -> _Worker | None:
         if self._outbox:
@@ -259,17 +259,27 @@ class CompileServer:
         self._feed()
 
     def _arm(self, worker: _Worker) -> None:
-        """One timer a worker: for the request that it is busy with."""
-        if worker.timer is not None:
-            worker.timer.cancel()
-            worker.timer = None
-        if worker.busy:
-            first = worker.busy[0]
-            first.deadline = max(first.deadline, self._loop.time() + REQUEST_SECONDS)
-            worker.timer = self._loop.call_at(first.deadline, self._overdue, worker)
+        """Give the request that the worker is busy with its time, from now on.
 
-    def _overdue(self, worker: _Worker) -> None:
-        self._replace(worker, f"took longer than {REQUEST_SECONDS:g} seconds")
+        One timer a worker, which looks at the deadline when it fires: setting one for each
+        request would cost more than the rest of it.
+        """
+        if worker.busy:
+            worker.busy[0].deadline = self._loop.time() + REQUEST_SECONDS
+            if worker.timer is None:
+                worker.timer = self._loop.call_at(
+                    worker.busy[0].deadline, self._check_overdue, worker
+                )
+
+    def _check_overdue(self, worker: _Worker) -> None:
+        worker.timer = None
+        if not worker.busy:
+            return
+        deadline = worker.busy[0].deadline
+        if self._loop.time() >= deadline:
+            self._replace(worker, f"took longer than {REQUEST_SECONDS:g} seconds")
+        else:
+            worker.timer = self._loop.call_at(deadline, self._check_overdue, worker)
 
     def _replace(self, worker: _Worker, why: str) -> None:
         """Part with a worker: what it was busy with fails, the rest goes to another."""
