@@ -1,6 +1,7 @@
 """Which uWSGI a compile is for: a version by name, or a binary that is asked.
 
-``sh`` runs the binary; what it says of itself is all that is used.
+What the binary says of itself is all that is used. ``subprocess`` asks it and not ``sh``, whose
+import alone would take longer than all the questions: the daemon waits for the answers.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import sysconfig
 
-import sh
-
 from emperor.compiler.catalogue import plugin_of
+from emperor.compiler.source import from_bytes
 from emperor.compiler.target import NEWEST, Target
 
 #: How long a binary may take to answer a question about itself.
@@ -80,21 +81,18 @@ def probe(path: str) -> Target:
 def _ask(path: str, *arguments: str, stdin: str = "") -> str:
     """What the binary prints, both streams."""
     try:
-        return str(
-            sh.Command(path)(
-                *arguments,
-                _in=stdin,
-                _err_to_out=True,
-                _tty_in=False,
-                _tty_out=False,
-                _timeout=PROBE_SECONDS,
-                _ok_code=tuple(range(256)),
-                _env={**os.environ, "LANG": "C"},
-                _decode_errors="surrogateescape",
-            )
+        done = subprocess.run(
+            [path, *arguments],
+            input=stdin.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PROBE_SECONDS,
+            env={**os.environ, "LANG": "C"},
+            check=False,
         )
-    except (sh.TimeoutException, sh.SignalException, sh.CommandNotFound, OSError):
+    except (subprocess.TimeoutExpired, OSError):
         raise NoTarget(f'"{path}" does not answer as uWSGI does') from None
+    return from_bytes(done.stdout)
 
 
 def _plugins(path: str) -> tuple[str | None, set[str]]:
