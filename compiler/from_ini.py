@@ -25,7 +25,7 @@ def read_ini(text: str, section: str | None, warn: Warn) -> Iterator[Directive]:
             current = _section_name(content)
         elif content and current == asked:
             is_found = True
-            yield _entry(content, token.line, token.column)  # type: ignore[union-attr,arg-type]
+            yield _entry(content, token.line, token.column)  # type: ignore[arg-type]
     if not is_found:
         warn(
             "missing-section",

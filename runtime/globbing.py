@@ -34,8 +34,10 @@ def glob3(pattern: str, directory: str | None = None) -> tuple[list[str], list[s
         for name in found
         if name
     ]
-    if pattern.endswith("/") and has_magic(pattern) and "/" not in pattern.rstrip("/"):
+    if pattern.endswith("/") and pattern.rstrip("/") in {"*", "?"}:
         marked = [name.rstrip("/") + "//" for name in marked]  # so glibc marks "*/"
+    elif pattern.endswith("//") and not has_magic(pattern):
+        marked = [name.rstrip("/") + "/" for name in marked]
     return sorted(marked, key=os.fsencode), searched
 
 

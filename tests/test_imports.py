@@ -12,6 +12,9 @@ import pytest
 #: What a plain ini file costs; a format, an option or a source may bring more.
 COMPILE_MAY_IMPORT = frozenset({"click", "lark"})
 
+#: What the daemon may import beside the standard library.
+DAEMON_MAY_IMPORT = frozenset({"asyncinotify"})
+
 #: Heavy parts of the standard library that no compile of a plain ini file needs.
 COMPILE_MUST_NOT_IMPORT = frozenset(
     """
@@ -32,7 +35,7 @@ FORMATS = {
 OF_THE_ENVIRONMENT = frozenset({"sitecustomize", "usercustomize", "_distutils_hack"})
 
 
-def imported_by(*arguments: str, cwd: Path) -> set[str]:
+def imported_by(*arguments: str, cwd: Path, code: int = 0) -> set[str]:
     """The names of all modules that ``python -m emperor ARGUMENTS`` imports."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "emperor", *arguments],
@@ -40,9 +43,10 @@ def imported_by(*arguments: str, cwd: Path) -> set[str]:
         env={"PATH": os.environ["PATH"], "HOME": str(cwd)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        check=True,
+        check=False,
         text=True,
     )
+    assert done.returncode == code, done.stderr[-2000:]
     found = re.findall(r"^import time:[^|]*\|[^|]*\|\s*(\S+)$", done.stderr, re.MULTILINE)
     return set(found) - {"package"}
 
@@ -79,3 +83,11 @@ def test_compile_of_a_plain_ini_leaves_heavy_modules_alone(tmp_path: Path) -> No
 
 def test_help_needs_click_alone(tmp_path: Path) -> None:
     assert libraries(imported_by("--help", cwd=tmp_path)) == {"click"}
+
+
+def test_the_daemon_carries_no_parser(tmp_path: Path) -> None:
+    # without a monitor it leaves as soon as the compile server has read its command line
+    modules = imported_by("run", cwd=tmp_path, code=2)
+    assert libraries(modules) <= DAEMON_MAY_IMPORT
+    assert "emperor.runtime.controller" in modules
+    assert modules & {"_ssl", "emperor.compiler.pipeline"} == set()
