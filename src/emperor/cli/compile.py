@@ -173,6 +173,8 @@ def _is_wrong(request: CompileRequest, diagnostics: Sequence[Diagnostic]) -> boo
 def _compile_arguments(
     request: CompileRequest, arguments: tuple[str, ...], target: Target, allowed: frozenset[str]
 ) -> int:
+    if request.format in {"plan", "argv"}:
+        raise Usage(f"a bare command line is no vassal: it has no {request.format}")
     compiled = compile_arguments(
         arguments,
         environment=request.environment,
@@ -227,6 +229,7 @@ def _joined(templates: Templates, added: Templates) -> Templates:
     merged = {
         field.name: getattr(templates, field.name) + getattr(added, field.name)
         for field in fields(added)
+        if field.name != "stdin_format"
     }
     return Templates(**merged)
 

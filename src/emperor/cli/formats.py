@@ -106,8 +106,6 @@ def print_compiled(
         explain("uwsgi", compiled, explain_option or None)
     elif format_ == "json":
         write(json.dumps(_compiled_data("uwsgi", compiled, None), indent=2) + "\n")
-    elif format_ in {"plan", "argv"}:
-        write(f"; a bare command line has no {format_}: it is no vassal\n")
     else:
         write(render_pairs(format_, _chosen(compiled, effective)))
 
@@ -152,7 +150,7 @@ def render_pairs(format_: str, pairs: Pairs) -> str:
 def write(text: str) -> None:
     """Machine output goes to standard output, with the bytes that the texts came from."""
     sys.stdout.flush()
-    os.write(1, b"") if not text else sys.stdout.buffer.write(to_bytes(text))
+    sys.stdout.buffer.write(to_bytes(text))
     sys.stdout.buffer.flush()
 
 
