@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 
 from emperor.compiler.catalogue import plugin_of
 from emperor.compiler.source import from_bytes
@@ -44,7 +43,7 @@ def find_binary(wanted: str | None = None) -> str:
     It is the one wanted, or the first of ``uwsgi`` and ``uwsgi-core`` on PATH, or that of the
     pyuwsgi wheel beside our own interpreter.
     """
-    scripts = sysconfig.get_path("scripts")
+    scripts = os.path.dirname(sys.executable)
     if wanted is not None:
         found = shutil.which(wanted)
         if found is None:
