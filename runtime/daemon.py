@@ -14,7 +14,7 @@ from typing import Any
 
 from emperor.runtime import log as logs
 from emperor.runtime.compiling.client import CompileServer
-from emperor.runtime.compiling.start import Started
+from emperor.runtime.compiling.start import FirstQuestion, Started
 from emperor.runtime.controller import Controller
 from emperor.runtime.exits import ERRORS_FOUND, SYSTEM_REFUSED, USAGE
 from emperor.runtime.guardian.children import become_subreaper
@@ -44,17 +44,14 @@ class Refused(Exception):
         self.code = code
 
 
-def run(
-    arguments: Sequence[str], *, server: Started, log_level: str | None, log_json: bool
-) -> int:
-    """Run the Emperor with uWSGI's words for it; gives the exit code.
+def run(server: Started, first: FirstQuestion, *, log_level: str | None, log_json: bool) -> int:
+    """Run the Emperor; gives the exit code.
 
-    ``server`` is the compile server, started already.
+    ``server`` is the compile server, started already, and ``first`` the question for the
+    Emperor's own configuration that it was asked.
     """
     try:
-        return asyncio.run(
-            _run(arguments, server=server, log_level=log_level, log_json=log_json)
-        )
+        return asyncio.run(_run(server, first, log_level=log_level, log_json=log_json))
     except Refused as error:
         sys.stderr.write(f"{error}\n")
         return error.code
@@ -64,18 +61,18 @@ def run(
 
 
 async def _run(
-    arguments: Sequence[str], *, server: Started, log_level: str | None, log_json: bool
+    server: Started, first: FirstQuestion, *, log_level: str | None, log_json: bool
 ) -> int:
-    compiler = CompileServer(server=server, workers=_processors(), on_trouble=log.error)
+    compiler = CompileServer(
+        server=server, first=first, workers=_processors(), on_trouble=log.error
+    )
     # started while the compile server is still loading; what it needs to know comes later
     processes = Processes(
         on_exited=lambda pid, status: controller.on_exited(pid, status),
         own=lambda: (compiler.pid,),
     )
     try:
-        answer = await compiler.emperor(
-            {"arguments": list(arguments), "environment": dict(os.environ)}
-        )
+        answer = await compiler.first_answer()
         config, diagnostics = _checked(answer)
         _prepare(config, log_level=log_level, log_json=log_json)
         for text in diagnostics:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from emperor.runtime.compiling.start import Started, start_server
+from emperor.runtime.compiling.start import FirstQuestion, Started, start_server
 from emperor.runtime.compiling.wire import Inbox, TooLong, encode
 from emperor.runtime.launch import BadSpec, CompileAnswer, answer_from_data
 
@@ -21,7 +21,7 @@ from emperor.runtime.launch import BadSpec, CompileAnswer, answer_from_data
 REQUEST_SECONDS = 30.0
 
 #: How many requests a worker is sent before it has answered the first of them.
-PIPELINE = 4
+PIPELINE = 16
 
 _RETRY_SECONDS = 0.01
 
@@ -51,12 +51,17 @@ class _Worker:
 class CompileServer:
     """A compile server and its workers; made inside a running loop.
 
-    ``server`` is the first one, started already; ``on_trouble`` gets a text when the server or
-    a worker had to be replaced.
+    ``server`` is the first one, started already, and ``first`` what it was asked already;
+    ``on_trouble`` gets a text when the server or a worker had to be replaced.
     """
 
     def __init__(
-        self, *, server: Started, workers: int, on_trouble: Callable[[str], None]
+        self,
+        *,
+        server: Started,
+        workers: int,
+        on_trouble: Callable[[str], None],
+        first: FirstQuestion | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._count = workers
@@ -68,6 +73,9 @@ class CompileServer:
         self._last_id = 0
         self._is_closing = False
         self._serve_by(server)
+        self._first: asyncio.Future[object] = self._loop.create_future()
+        if first is not None:
+            self._expect(first)
 
     # -- what the daemon asks ------------------------------------------------------------
 
@@ -81,11 +89,9 @@ class CompileServer:
         self._tell_server({"op": "drop", **message})
         self._retire_workers()
 
-    async def emperor(self, message: Mapping[str, object]) -> dict[str, object]:
-        """The Emperor's own configuration: the server's first request."""
-        future: asyncio.Future[object] = self._loop.create_future()
-        self._submit({"op": "emperor", **message}, future.set_result)
-        answer = await future
+    async def first_answer(self) -> dict[str, object]:
+        """The answer to the first question: the Emperor's own configuration."""
+        answer = await self._first
         if not isinstance(answer, dict) or "ok" not in answer:
             reasons = answer.get("diagnostics") if isinstance(answer, dict) else None
             return {"ok": False, "diagnostics": reasons or ["error: no answer"]}
@@ -196,6 +202,16 @@ class CompileServer:
             self._flush_worker(worker)
             if len(worker.busy) == 1:
                 self._arm(worker)
+
+    def _expect(self, first: FirstQuestion) -> None:
+        """A worker was asked already: its answer is the first."""
+        self._last_id = 1
+        worker = _Worker(None, first.channel)
+        worker.busy.append(_Request(1, first.message, self._first.set_result))
+        self._workers.append(worker)
+        self._starting.append(worker)
+        self._loop.add_reader(first.channel, self._read_worker, worker)
+        self._arm(worker)
 
     def _start_worker(self) -> _Worker | None:
         if self._outbox:

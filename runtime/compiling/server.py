@@ -16,6 +16,7 @@ import time
 from emperor.runtime.compiling.wire import encode, receive
 from emperor.runtime.compiling.worker import Job, serve
 from emperor.runtime.guardian.children import become_subreaper, children
+from emperor.runtime.guardian.descriptors import keep_private
 from emperor.runtime.guardian.groups import kill_group
 from emperor.runtime.privileges import Identity, die_with_parent, drop
 
@@ -29,6 +30,7 @@ def main() -> None:
         signal.signal(signum, signal.SIG_IGN)  # only the daemon says when it is over
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # dead workers are the daemon's business
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    keep_private()
     become_subreaper()
     with socket.socket(fileno=int(sys.argv[1])) as channel:
         server = Server(channel)

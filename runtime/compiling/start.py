@@ -1,5 +1,5 @@
-"""Starting the compile server's process. Light: the daemon does it before anything else, so
-that the parsers are loaded while the daemon loads itself."""
+"""Starting the compile server's process, and its first question. Light: the daemon does it
+before anything else, so that the parsers are loaded while the daemon loads itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from typing import NamedTuple
+
+from emperor.runtime.compiling.wire import encode
 
 _SOCKET = 3
 _PROGRAM = "from emperor.runtime.compiling.server import main; main()"
@@ -21,6 +24,13 @@ class Started(NamedTuple):
 
     pid: int
     channel: socket.socket
+
+
+class FirstQuestion(NamedTuple):
+    """What a worker was asked before there was a loop to wait in, and our end of its socket."""
+
+    channel: socket.socket
+    message: dict[str, object]
 
 
 def start_server() -> Started:
@@ -43,3 +53,17 @@ def start_server() -> Started:
         )
     os.close(null)
     return Started(pid, ours)
+
+
+def ask_first(server: Started, message: Mapping[str, object]) -> FirstQuestion:
+    """Put a question to the new server's first worker, to be answered while we load.
+
+    May wait for the server to read a message that is larger than a socket's buffer.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    question: dict[str, object] = {"id": 1, **message}
+    with theirs:
+        socket.send_fds(server.channel, [encode({"op": "worker"})], [theirs.fileno()])
+    ours.sendall(encode(question))
+    ours.setblocking(False)
+    return FirstQuestion(ours, question)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 HELP = """\
@@ -36,16 +37,19 @@ def main(words: list[str]) -> int:
     if rest is None:
         sys.stdout.write(HELP)
         return 0
-    from emperor.runtime.compiling.start import start_server
-    from emperor.runtime.guardian.descriptors import keep_private
+    from emperor.runtime.compiling.start import ask_first, start_server
 
-    keep_private()
     server = start_server()
+    first = ask_first(
+        server, {"op": "emperor", "arguments": rest, "environment": dict(os.environ)}
+    )
     # asyncio would load OpenSSL, 4 MB that a daemon without TLS does not need
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
     from emperor.runtime.daemon import run
+    from emperor.runtime.guardian.descriptors import keep_private
 
-    return run(rest, server=server, log_level=level, log_json=is_json)
+    keep_private()
+    return run(server, first, log_level=level, log_json=is_json)
 
 
 def _own_options(words: list[str]) -> tuple[list[str] | None, str | None, bool]:
