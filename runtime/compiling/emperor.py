@@ -61,9 +61,16 @@ def _arguments(words: list[str]) -> list[str]:
     result: list[str] = []
     for word in words:
         is_file = not word.startswith("-") and format_of(word) is not None
-        is_value = bool(result) and result[-1].startswith("--") and "=" not in result[-1]
+        is_value = bool(result) and _wants_value(result[-1])
         result += emperor_arguments(word) if is_file and not is_value else [word]
     return result
+
+
+def _wants_value(word: str) -> bool:
+    """Whether the word behind this one is its value."""
+    options = {**everything(), **{option["name"]: option for option in OWN_OPTIONS}}
+    facts = options.get(word.removeprefix("--")) if word.startswith("--") else None
+    return facts is not None and facts["argument"] == "required"
 
 
 def probe_or_program(wanted: str | None) -> Target:
