@@ -7,6 +7,7 @@ the request that it was busy with fails, the ones behind it go to the next worke
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections import deque
@@ -24,6 +25,9 @@ REQUEST_SECONDS = 30.0
 PIPELINE = 16
 
 _RETRY_SECONDS = 0.01
+
+#: A server that dies younger than this is not started again at once.
+_YOUNG_SECONDS = 1.0
 
 #: Takes the answer to a compile.
 OnAnswer = Callable[[CompileAnswer], None]
@@ -74,6 +78,7 @@ class CompileServer:
         self._is_closing = False
         self._serve_by(server)
         self._first: asyncio.Future[object] = self._loop.create_future()
+        self._is_asked = first is not None
         if first is not None:
             self._expect(first)
 
@@ -122,6 +127,8 @@ class CompileServer:
     def _serve_by(self, server: Started) -> None:
         """Talk to this server from now on."""
         self.pid, self._channel = server
+        self._is_down = False
+        self._started_at = self._loop.time()
         self._inbox = Inbox()
         self._outbox = bytearray()
         self._gone = asyncio.Event()
@@ -143,15 +150,35 @@ class CompileServer:
         self._loop.remove_writer(self._channel)
         self._channel.close()
         self._starting.clear()
+        self._is_down = True
         self._on_trouble("the compile server is gone: starting another")
         self._retire_workers()
-        self._serve_by(start_server())
+        if self._loop.time() >= self._started_at + _YOUNG_SECONDS:
+            self._succeed()
+        elif self._first.done() or not self._is_asked:
+            self._loop.call_later(_YOUNG_SECONDS, self._succeed)
+        else:  # it has never worked: another one would not either
+            self._first.set_exception(OSError(errno.ECHILD, "the compile server does not run"))
+
+    def _succeed(self) -> None:
+        """Start the next server, and keep trying: what runs goes on meanwhile."""
+        if self._is_closing:
+            return
+        try:
+            server = start_server()
+        except OSError as error:
+            self._on_trouble(f"no other compile server can be started: {error}")
+            self._loop.call_later(_YOUNG_SECONDS, self._succeed)
+            return
+        self._serve_by(server)
         self._feed()
 
     def _tell_server(self, message: Mapping[str, object], *, is_kept: bool = False) -> None:
         packet = encode(message)
         if is_kept:
             self._settings = [packet]
+        if self._is_down:
+            return
         self._outbox += packet
         self._flush_server()
 
@@ -214,7 +241,7 @@ class CompileServer:
         self._arm(worker)
 
     def _start_worker(self) -> _Worker | None:
-        if self._outbox:
+        if self._is_down or self._outbox:
             return None  # the descriptor must travel with its own request
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
