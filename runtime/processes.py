@@ -56,7 +56,7 @@ class Processes:
         self._pids: set[int] = set()
         self._orphaned: set[int] = set()
         self._orphans = Orphans(on_exited=self._exited, own=self._own_children)
-        self._is_unguarded = False
+        self._is_unguarded = self._has_complained = self._is_closing = False
         self._guardian = self._start()
         self._loop.add_signal_handler(signal.SIGCHLD, self._on_child)
 
@@ -111,11 +111,13 @@ class Processes:
 
     async def close(self) -> None:
         """Have the guardian kill what is left, and leave."""
+        self._is_closing = True
         await self._guardian.close()
         self._loop.remove_signal_handler(signal.SIGCHLD)
         self._orphans.close()
 
     def _start(self) -> Guardian:
+        self._started_at = self._loop.time()
         return Guardian.start(
             on_report=self._take, on_death=self._mourn, soft_nofile=self._soft_nofile
         )
@@ -144,21 +146,27 @@ class Processes:
         self._orphaned |= self._pids
         for pid in tuple(self._pids):
             self._orphans.watch(pid)
-        self._succeed()
+        self._is_unguarded = True
+        if self._loop.time() >= self._started_at + RETRY_SECONDS:
+            self._succeed()
+        else:  # it died young: the next one may, too
+            self._loop.call_later(RETRY_SECONDS, self._succeed)
         for wish in lost.values():
             wish.on_failed("the guardian died before it could")
 
     def _succeed(self) -> None:
         """Start the next guardian, and keep trying: the vassals go on meanwhile."""
+        if self._is_closing:
+            return
         try:
             self._guardian = self._start()
         except OSError as error:
-            if not self._is_unguarded:
+            if not self._has_complained:
                 log.error("no other guardian can be started: %s; trying again", error)
-            self._is_unguarded = True
+            self._has_complained = True
             self._loop.call_later(RETRY_SECONDS, self._succeed)
             return
-        self._is_unguarded = False
+        self._is_unguarded = self._has_complained = False
         for pid in self._orphaned:
             self._guardian.adopt(pid)
 
