@@ -12,8 +12,8 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
+from emperor.runtime.compiling.link import Request, WorkerLink, flush
 from emperor.runtime.compiling.start import FirstQuestion, Started, start_server
 from emperor.runtime.compiling.wire import Inbox, TooLong, encode
 from emperor.runtime.launch import BadSpec, CompileAnswer, answer_from_data
@@ -31,25 +31,6 @@ _YOUNG_SECONDS = 1.0
 
 #: Takes the answer to a compile.
 OnAnswer = Callable[[CompileAnswer], None]
-
-
-@dataclass(slots=True)
-class _Request:
-    id: int
-    message: Mapping[str, object]
-    on_answer: Callable[[object], None]
-    deadline: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    pid: int | None
-    channel: socket.socket
-    inbox: Inbox = field(default_factory=Inbox)
-    outbox: bytearray = field(default_factory=bytearray)
-    busy: deque[_Request] = field(default_factory=deque)
-    timer: asyncio.TimerHandle | None = None
-    is_writing: bool = False
 
 
 class CompileServer:
@@ -70,9 +51,9 @@ class CompileServer:
         self._loop = asyncio.get_running_loop()
         self._count = workers
         self._on_trouble = on_trouble
-        self._waiting: deque[_Request] = deque()
-        self._workers: list[_Worker] = []
-        self._starting: deque[_Worker] = deque()
+        self._waiting: deque[Request] = deque()
+        self._workers: list[WorkerLink] = []
+        self._starting: deque[WorkerLink] = deque()
         self._settings: list[bytes] = []
         self._last_id = 0
         self._is_closing = False
@@ -183,7 +164,7 @@ class CompileServer:
         self._flush_server()
 
     def _flush_server(self) -> None:
-        if _flush(self._channel, self._outbox):
+        if flush(self._channel, self._outbox):
             self._loop.remove_writer(self._channel)
             self._feed()  # workers are asked for only when nothing is in the way
         else:
@@ -211,7 +192,7 @@ class CompileServer:
         self, message: Mapping[str, object], on_answer: Callable[[object], None]
     ) -> None:
         self._last_id += 1
-        request = _Request(self._last_id, {"id": self._last_id, **message}, on_answer)
+        request = Request(self._last_id, {"id": self._last_id, **message}, on_answer)
         self._waiting.append(request)
         self._feed()
 
@@ -233,14 +214,14 @@ class CompileServer:
     def _expect(self, first: FirstQuestion) -> None:
         """A worker was asked already: its answer is the first."""
         self._last_id = 1
-        worker = _Worker(None, first.channel)
-        worker.busy.append(_Request(1, first.message, self._first.set_result))
+        worker = WorkerLink(None, first.channel)
+        worker.busy.append(Request(1, first.message, self._first.set_result))
         self._workers.append(worker)
         self._starting.append(worker)
         self._loop.add_reader(first.channel, self._read_worker, worker)
         self._arm(worker)
 
-    def _start_worker(self) -> _Worker | None:
+    def _start_worker(self) -> WorkerLink | None:
         if self._is_down or self._outbox:
             return None  # the descriptor must travel with its own request
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -256,7 +237,7 @@ class CompileServer:
             except (BrokenPipeError, ConnectionResetError):
                 ours.close()
                 return None  # the server is dead: asked again when there is another
-        worker = _Worker(None, ours)
+        worker = WorkerLink(None, ours)
         self._workers.append(worker)
         self._starting.append(worker)
         self._loop.add_reader(ours, self._read_worker, worker)
@@ -265,15 +246,15 @@ class CompileServer:
             self._flush_server()
         return worker
 
-    def _flush_worker(self, worker: _Worker) -> None:
-        is_done = _flush(worker.channel, worker.outbox)
+    def _flush_worker(self, worker: WorkerLink) -> None:
+        is_done = flush(worker.channel, worker.outbox)
         if is_done and worker.is_writing:
             self._loop.remove_writer(worker.channel)
         elif not is_done and not worker.is_writing:
             self._loop.add_writer(worker.channel, self._flush_worker, worker)
         worker.is_writing = not is_done
 
-    def _read_worker(self, worker: _Worker) -> None:
+    def _read_worker(self, worker: WorkerLink) -> None:
         try:
             data = worker.channel.recv(1 << 20)
         except BlockingIOError:
@@ -301,7 +282,7 @@ class CompileServer:
             self._loop.call_soon(request.on_answer, message)
         self._feed()
 
-    def _arm(self, worker: _Worker) -> None:
+    def _arm(self, worker: WorkerLink) -> None:
         """Give the request that the worker is busy with its time, from now on.
 
         One timer a worker, which looks at the deadline when it fires: setting one for each
@@ -314,7 +295,7 @@ class CompileServer:
                     worker.busy[0].deadline, self._check_overdue, worker
                 )
 
-    def _check_overdue(self, worker: _Worker) -> None:
+    def _check_overdue(self, worker: WorkerLink) -> None:
         worker.timer = None
         if not worker.busy:
             return
@@ -324,7 +305,7 @@ class CompileServer:
         else:
             worker.timer = self._loop.call_at(deadline, self._check_overdue, worker)
 
-    def _replace(self, worker: _Worker, why: str) -> None:
+    def _replace(self, worker: WorkerLink, why: str) -> None:
         """Part with a worker: what it was busy with fails, the rest goes to another."""
         blamed = worker.busy.popleft() if worker.busy else None
         rest = self._part_with(worker)
@@ -347,7 +328,7 @@ class CompileServer:
             self._part_with(worker)
         self._waiting.extendleft(sorted(requests, key=lambda r: r.id, reverse=True))
 
-    def _part_with(self, worker: _Worker) -> list[_Request]:
+    def _part_with(self, worker: WorkerLink) -> list[Request]:
         self._workers.remove(worker)
         if worker.timer is not None:
             worker.timer.cancel()
@@ -355,17 +336,3 @@ class CompileServer:
         self._loop.remove_writer(worker.channel)
         worker.channel.close()
         return list(worker.busy)
-
-
-def _flush(channel: socket.socket, outbox: bytearray) -> bool:
-    """Send what can be sent; gives whether all of it went (or there is nobody to take it)."""
-    while outbox:
-        try:
-            sent = channel.send(outbox)
-        except BlockingIOError:
-            return False
-        except (BrokenPipeError, ConnectionResetError, OSError):
-            outbox.clear()
-            return True
-        del outbox[:sent]
-    return True
