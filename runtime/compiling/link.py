@@ -44,7 +44,7 @@ def flush(channel: socket.socket, outbox: bytearray) -> bool:
             sent = channel.send(outbox)
         except BlockingIOError:
             return False
-        except (BrokenPipeError, ConnectionResetError, OSError):
+        except OSError:
             outbox.clear()
             return True
         del outbox[:sent]
