@@ -39,6 +39,19 @@ Warn = Callable[[str, str, int, int, str | None], None]
 #: A format's reader: (text, section asked for or nothing, warn) to directives.
 FormatReader = Callable[[str, str | None, Warn], Iterator[Directive]]
 
+#: Endings by which a file's format is known, as uWSGI tests them.
+FORMATS = {
+    ".ini": "ini",
+    ".xml": "xml",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".json": "json",
+    ".js": "json",
+}
+
+#: Endings that make a file a vassal.
+EXTENSIONS = tuple(FORMATS)
+
 #: The section that is read when none is asked for.
 DEFAULT_SECTION = "uwsgi"
 

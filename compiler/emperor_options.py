@@ -149,9 +149,6 @@ TEMPLATES = {
     "emperor-extra-ext": "extra_extensions",
 }
 
-#: Other names of options above that uWSGI's table does not mark as aliases.
-_SYNONYMS = {"pid": "pidfile", "uwsgi-uid": "uid"}
-
 
 def emperor_config(entries: tuple[Entry, ...], diagnostics: Diagnostics) -> EmperorConfig:
     """The Emperor's configuration in a compiled option list; refusals become diagnostics."""

@@ -76,7 +76,7 @@ class Evaluation:
         self.reader = reader
         self.target = target
         self.environment = dict(environment)
-        self.is_reload = "UWSGI_RELOADS" in environment
+        self.is_reload = False
         self.diagnostics = diagnostics
         self.handlers = handlers
         self.magic = MagicTable(reader, target)
@@ -154,6 +154,25 @@ class Evaluation:
 
     def append(self, key: str, value: str | None, origin: Origin) -> None:
         """Append an option as uWSGI does: lists, end words, open block, then the list."""
+        if self._reaches_list(key, value, origin):
+            self._add(key, value, origin)
+
+    def add_placeholder(self, key: str, value: str, origin: Origin) -> None:
+        """``set-placeholder``: listed, never applied, never expanded."""
+        if not self._reaches_list(key, value, origin):
+            return
+        entry = self._list(key, value, origin)
+        entry.done = True
+        if self.known(key) is not None:
+            raise self.diagnostics.stop(
+                "placeholder-is-option",
+                f'"{key}" is an option, so it cannot be a placeholder',
+                origin,
+                f'use "set = {key}=..." to set the option',
+            )
+
+    def _reaches_list(self, key: str, value: str | None, origin: Origin) -> bool:
+        """Obey the lists, end words and the open block, which may take the option."""
         if self.blacklist is not None or self.whitelist is not None:
             self._check_lists(key, origin)
         if not self.is_in_body:
@@ -164,28 +183,8 @@ class Evaluation:
                 self.block = None
             elif self.block is not None:
                 self._run_block(self.block, key, value, origin)
-                return
-        self._add(key, value, origin)
-
-    def add_placeholder(self, key: str, value: str, origin: Origin) -> None:
-        """``set-placeholder``: listed, never applied, never expanded."""
-        if self.blacklist is not None or self.whitelist is not None:
-            self._check_lists(key, origin)
-        if not self.is_in_body:
-            if key in END_WORDS:
-                self.block = None
-            elif self.block is not None:
-                self._run_block(self.block, key, value, origin)
-                return
-        entry = self._list(key, value, origin)
-        entry.done = True
-        if self.known(key) is not None:
-            raise self.diagnostics.stop(
-                "placeholder-is-option",
-                f'"{key}" is an option, so it cannot be a placeholder',
-                origin,
-                f'use "set = {key}=..." to set the option',
-            )
+                return False
+        return True
 
     def _add(self, key: str, value: str | None, origin: Origin) -> None:
         entry = self._list(key, value, origin)

@@ -5,22 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from emperor.compiler.directives import BadFormat, Directive, FormatReader
+from emperor.compiler.directives import FORMATS, BadFormat, Directive, FormatReader
 from emperor.compiler.reader import Unreadable
 from emperor.compiler.source import Origin, Source, from_bytes, is_utf8
 
 if TYPE_CHECKING:
     from emperor.compiler.evaluation import Entry, Evaluation
-
-#: Endings by which a file's format is known, as uWSGI tests them.
-FORMATS = {
-    ".ini": "ini",
-    ".xml": "xml",
-    ".yaml": "yaml",
-    ".yml": "yaml",
-    ".json": "json",
-    ".js": "json",
-}
 
 SCHEMES = ("emperor", "http", "data", "sym", "section", "fd", "exec", "call", "callint")
 _OF_THE_BINARY = {
@@ -101,7 +91,7 @@ def load(
         source = _source(run, path, kind, origin)
         if kind == "ini":
             run.last_ini = path
-        _append_all(run, kind, source, section, origin)
+        _append_all(run, kind, source, section)
     finally:
         run.open_files.pop()
     if entry is not None and kind in {"ini", "yaml"}:
@@ -215,9 +205,7 @@ def _reader(run: Evaluation, kind: str) -> FormatReader:
             return partial(read_xml, mode=run.mode)
 
 
-def _append_all(
-    run: Evaluation, kind: str, source: Source, section: str | None, asked_at: Origin
-) -> None:
+def _append_all(run: Evaluation, kind: str, source: Source, section: str | None) -> None:
     def warn(code: str, message: str, line: int, column: int, remedy: str | None) -> None:
         at = Origin(source=source, line=line, column=column)
         run.diagnostics.warn(code, f"{message} ({source.name})", at, remedy)

@@ -12,19 +12,8 @@ import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from emperor.compiler.directives import FORMATS
 from emperor.compiler.reader import Host
-
-_TYPES = {
-    ".ini": "--ini",
-    ".xml": "--xml",
-    ".yaml": "--yaml",
-    ".yml": "--yaml",
-    ".json": "--json",
-    ".js": "--json",
-}
-
-#: Endings that make a file a vassal.
-EXTENSIONS = tuple(_TYPES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +68,9 @@ def _type(name: str, templates: Templates) -> str:
         return f"--{templates.stdin_format}"
     if any(name.endswith(extension) for extension in templates.extra_extensions):
         return "--config"
-    for extension, option in _TYPES.items():
+    for extension, kind in FORMATS.items():
         if name.endswith(extension):
-            return option
+            return f"--{kind}"
     return "--inherit"
 
 

@@ -75,11 +75,6 @@ class Processes:
         for the lesser one may not be able to run python."""
         self._guardian.become(identity)
 
-    @property
-    def guardian_pid(self) -> int:
-        """The guardian's pid."""
-        return self._guardian.pid
-
     def spawn(
         self,
         *,

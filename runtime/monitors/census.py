@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable
 
+from emperor.compiler.directives import EXTENSIONS
 from emperor.runtime.monitors.folders import Folder, Folders
 from emperor.runtime.monitors.reach import Reach
 from emperor.runtime.monitors.scan import is_absence
 from emperor.runtime.monitors.sources import (
-    EXTENSIONS,
     NAME_LIMIT,
     Kind,
     Source,

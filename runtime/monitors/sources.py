@@ -5,9 +5,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from emperor.compiler.directives import EXTENSIONS
 from emperor.runtime.patterns import ANY, Component, component, has_magic
 
-EXTENSIONS = (".xml", ".ini", ".yml", ".yaml", ".js", ".json")
 NAME_LIMIT = 254  # bytes: the most that uWSGI's own Emperor takes
 
 

@@ -21,11 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from emperor.compiler.directives import EXTENSIONS
 from emperor.compiler.plan import VassalPlan
 from emperor.compiler.render import render
 from emperor.compiler.spec import VassalCompile, compile_vassal
 from emperor.compiler.target import NEWEST, Target
-from emperor.compiler.vassal import EXTENSIONS, Templates, VassalFile
+from emperor.compiler.vassal import Templates, VassalFile
 from emperor.runtime.reader import FileReader
 
 ROOT = Path(__file__).parents[1] / "golden"

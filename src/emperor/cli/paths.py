@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import os
 
-from emperor.compiler.vassal import EXTENSIONS, VassalFile
+from emperor.compiler.directives import EXTENSIONS
+from emperor.compiler.vassal import VassalFile
 from emperor.runtime.globbing import glob3
 
 
