@@ -23,13 +23,15 @@ class Launch:
     """How a vassal's program is started.
 
     ``argv`` begins with the program; ``set`` and ``unset`` are the changes to the Emperor's
-    environment; ``cwd`` is absolute.
+    environment; ``cwd`` is absolute. ``socket`` is the address of an on-demand socket: the
+    Emperor holds it, the program gets it as descriptor 0.
     """
 
     argv: tuple[str, ...]
     cwd: str
     set: tuple[tuple[str, str], ...] = ()
     unset: tuple[str, ...] = ()
+    socket: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,7 @@ class VassalPlan:
             "cwd": self.launch.cwd,
             "set": self.launch.set,
             "unset": self.launch.unset,
+            "socket": self.launch.socket,
             "delivered": self.delivered,
             "has_master": self.policies.has_master,
         }
@@ -87,6 +90,7 @@ class VassalPlan:
                 "cwd": self.launch.cwd,
                 "set": [list(pair) for pair in self.launch.set],
                 "unset": list(self.launch.unset),
+                "socket": self.launch.socket,
             },
             "policies": {
                 "has_master": self.policies.has_master,
@@ -131,6 +135,7 @@ def _vassal_from_data(data: Mapping[str, Any]) -> VassalPlan:
             cwd=launch["cwd"],
             set=_pairs(launch["set"]),
             unset=tuple(launch["unset"]),
+            socket=launch["socket"],
         ),
         policies=Policies(**data["policies"]),
     )

@@ -26,6 +26,19 @@ class Templates:
     inherit: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     extra_extensions: tuple[str, ...] = ()
+    #: The program to start instead of uWSGI, those tried before it and those tried after it.
+    wrapper: str | None = None
+    wrapper_override: tuple[str, ...] = ()
+    wrapper_fallback: tuple[str, ...] = ()
+    #: A vassal file that may be executed is run, and what it prints is the configuration.
+    magic_exec: bool = False
+    #: Where the address of a vassal's on-demand socket comes from; the first that is given.
+    on_demand_extension: str | None = None
+    on_demand_directory: str | None = None
+    on_demand_exec: str | None = None
+    #: (option, value) of the hooks that run in the vassal's process before its program.
+    as_vassal: tuple[tuple[str, str], ...] = ()
+    hook_timeout_seconds: float = 30.0
     #: How standard input is read when the vassal's name is "-".
     stdin_format: str = "ini"
 
@@ -35,13 +48,17 @@ class VassalFile:
     """One vassal as a monitor names it.
 
     ``name`` is relative to ``directory`` for a directory, the path for a glob; ``directory`` is
-    the working directory; ``monitor`` is the monitor as the user wrote it.
+    the working directory; ``monitor`` is the monitor as the user wrote it. ``text`` is the
+    configuration where the monitor has it and no file; ``socket`` the address of an on-demand
+    socket that the monitor gives.
     """
 
     name: str
     directory: str
     monitor: str
     section: str | None = None
+    text: str | None = None
+    socket: str | None = None
 
 
 def vassal_arguments(file: VassalFile, templates: Templates) -> tuple[list[str], int]:
@@ -55,6 +72,8 @@ def vassal_arguments(file: VassalFile, templates: Templates) -> tuple[list[str],
         for value in values:
             arguments += [option, value]
     name = file.name if file.section is None else f"{file.name}:{file.section}"
+    if file.text is not None:
+        name = f"emperor://{name}"
     arguments += [_type(file.name, templates), name]
     index = len(arguments) - 1
     for option, values in (("--inherit", templates.inherit), ("--include", templates.include)):

@@ -207,6 +207,8 @@ class Controller:
                 "directory": sighting.directory or self._cwd,
                 "monitor": sighting.monitor,
                 "section": None,
+                "text": None,
+                "socket": None,
             },
             lambda answer: self._compiled(record, serial, answer),
         )

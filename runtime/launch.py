@@ -34,11 +34,16 @@ class LaunchSpec:
     digest: str
     has_master: bool
     reload_seconds: int
+    #: The address of the on-demand socket, which the program gets as descriptor 0.
+    socket: str | None = None
 
     def is_launched_as(self, other: LaunchSpec) -> bool:
         """Whether a reload is enough to get from one to the other."""
-        mine = (self.argv, self.cwd, self.set, self.unset, self.has_master)
-        return mine == (other.argv, other.cwd, other.set, other.unset, other.has_master)
+        return self._launch == other._launch
+
+    @property
+    def _launch(self) -> tuple[object, ...]:
+        return (self.argv, self.cwd, self.set, self.unset, self.has_master, self.socket)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,7 @@ def _spec_data(plan: VassalPlan) -> dict[str, object]:
         "cwd": plan.launch.cwd,
         "set": [list(pair) for pair in plan.launch.set],
         "unset": list(plan.launch.unset),
+        "socket": plan.launch.socket,
         "delivered": list(plan.delivered),
         "digest": plan.digest,
         "has_master": plan.policies.has_master,
@@ -92,6 +98,7 @@ def _spec(data: object) -> LaunchSpec:
     argv = _texts(fields.get("argv"))
     cwd = _text(fields.get("cwd"))
     reload_seconds = fields.get("reload_seconds")
+    address = fields.get("socket")
     has_master = fields.get("has_master")
     delivered = tuple(to_bytes(text) for text in _texts(fields.get("delivered")))
     if not argv or not cwd.startswith("/"):
@@ -104,6 +111,8 @@ def _spec(data: object) -> LaunchSpec:
         raise BadSpec("no time for a reload")
     if type(has_master) is not bool:
         raise BadSpec("no word about the master")
+    if address is not None and not _text(address):
+        raise BadSpec("an on-demand socket without an address")
     return LaunchSpec(
         argv=argv,
         cwd=cwd,
@@ -113,6 +122,7 @@ def _spec(data: object) -> LaunchSpec:
         digest=_text(fields.get("digest")),
         has_master=has_master,
         reload_seconds=reload_seconds,
+        socket=None if address is None else _text(address),
     )
 
 

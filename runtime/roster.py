@@ -11,9 +11,7 @@ from emperor.runtime.events import Event
 from emperor.runtime.law.state import Vassal
 from emperor.runtime.monitors.sightings import Sighting
 from emperor.runtime.stamps import PathStamp
-
-#: A vassal's monitor and name.
-Key = tuple[str, str]
+from emperor.runtime.views import Key
 
 
 @dataclass(slots=True, eq=False)

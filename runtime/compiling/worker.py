@@ -46,10 +46,12 @@ class Job:
 
 def templates_from_data(data: Mapping[str, Any]) -> Templates:
     """Templates as JSON has them."""
-    fields: dict[str, Any] = {
-        name: value if isinstance(value, str) else tuple(value) for name, value in data.items()
-    }
-    return Templates(**fields)
+    return Templates(**{name: _frozen(value) for name, value in data.items()})
+
+
+def _frozen(value: Any) -> Any:
+    """A value of JSON's with tuples for its lists."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def target_from_data(data: Mapping[str, Any]) -> Target:
@@ -103,6 +105,8 @@ def _compile(message: Mapping[str, Any], job: Job) -> dict[str, object]:
         directory=message["directory"],
         monitor=message["monitor"],
         section=message["section"],
+        text=message["text"],
+        socket=message["socket"],
     )
     cwd = file.directory
     reader = FileReader(cwd=None if cwd == os.getcwd() else cwd, allowed=ALLOWED)
