@@ -38,6 +38,7 @@ CODES: dict[str, str] = {
     "yaml-unsupported": "yaml that uWSGI drops silently",
     "json-duplicate": "a key that stands more than once in an object",
     "emperor-option": "an option that the Emperor does not obey, or not as written",
+    "bad-hook": "a hook that is none, or that only uWSGI's own process could run",
     "undeliverable": "a value that cannot be handed to the vassal unchanged",
 }
 

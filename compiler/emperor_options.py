@@ -14,6 +14,7 @@ from emperor.compiler.catalogue import Facts, canonical, everything
 from emperor.compiler.diagnostics import Diagnostics
 from emperor.compiler.effective import is_steering
 from emperor.compiler.evaluation import Entry, boolean, leading_number
+from emperor.compiler.hooks import check_hook
 from emperor.compiler.vassal import Templates
 
 
@@ -271,6 +272,7 @@ def emperor_config(entries: tuple[Entry, ...], diagnostics: Diagnostics) -> Empe
         elif name == "emperor-magic-exec":
             templates["magic_exec"] = boolean(entry.value)
         elif name in HOOKS:
+            check_hook(name, entry.value or "", entry.origin, diagnostics)
             values["hooks"] = (*_pairs(values["hooks"]), (name, entry.value or ""))
         elif name in {"env", "unenv"}:
             values["environment"] = (*_pairs(values["environment"]), (name, entry.value or ""))

@@ -24,6 +24,7 @@ VARIANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "ini": ("ini", ()),
     "json": ("json", ()),
     "expression": ("expression", ()),
+    "hooks": ("hooks", ()),
     "value-percent": ("value", ()),
     "value-dollar": ("value", (('"%', '"$'), ("[^%", "[^$"))),
     "value-at": ("value", (('"%', '"@'), ("[^%", "[^@"))),

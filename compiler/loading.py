@@ -61,12 +61,17 @@ def read_source(run: Evaluation, name: str) -> bytes:
     rest = name[len(scheme) + 3 :]
     if scheme == "exec":
         return run.reader.run(rest)
-    if scheme == "http":
+    if scheme in {"http", "emperor"}:
         return run.reader.fetch(name)
     if scheme == "fd":
         number = "".join(c for c in rest if c in "0123456789")
         return run.reader.read_descriptor(int(number or "0"))
-    raise Unreadable(
+    raise only_inside_uwsgi(scheme)
+
+
+def only_inside_uwsgi(scheme: str) -> Unreadable:
+    """Why a source cannot be read that only a running uWSGI has."""
+    return Unreadable(
         "unknown-scheme",
         f"{scheme}:// reads {_OF_THE_BINARY[scheme]}, which only exist inside uWSGI",
         "put the content into a file",

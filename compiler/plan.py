@@ -39,10 +39,13 @@ class Policies:
     """How the Emperor treats the vassal.
 
     ``has_master``: whether somebody reads the Emperor's commands; without a master process a
-    reload is a restart and a stop is a signal. ``reload_seconds``: how long a reload may take.
+    reload is a restart and a stop is a signal. ``has_workers``: whether it says when it accepts
+    requests; without workers (a router) it says that it is up, and no more.
+    ``reload_seconds``: how long a reload may take.
     """
 
     has_master: bool = True
+    has_workers: bool = True
     reload_seconds: int = 60 + RELOAD_GRACE_SECONDS
 
 
@@ -94,6 +97,7 @@ class VassalPlan:
             },
             "policies": {
                 "has_master": self.policies.has_master,
+                "has_workers": self.policies.has_workers,
                 "reload_seconds": self.policies.reload_seconds,
             },
             "digest": self.digest,

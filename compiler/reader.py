@@ -74,6 +74,9 @@ class Reader(Protocol):
     def is_readable(self, path: str) -> bool:
         """Whether the path exists and may be read, links followed."""
 
+    def is_executable(self, path: str) -> bool:
+        """Whether the path is a regular file that may be executed, links followed."""
+
     def is_file(self, path: str) -> bool:
         """Whether the path is a regular file, links followed."""
 

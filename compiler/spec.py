@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from emperor.compiler.catalogue import everything
 from emperor.compiler.command_line import is_option_variable
 from emperor.compiler.delivered import Delivered, deliver
 from emperor.compiler.diagnostics import Diagnostic, Diagnostics, Severity
 from emperor.compiler.evaluation import boolean, leading_number
+from emperor.compiler.launching import Launching, launching_of
 from emperor.compiler.pipeline import Compiled, compile_arguments
 from emperor.compiler.reader import Reader
 from emperor.compiler.target import Target
@@ -43,7 +45,7 @@ class VassalCompile:
     diagnostics: tuple[Diagnostic, ...]
     _delivered: Delivered
     _inherited: _Inherited
-    _target: Target
+    _launching: Launching
 
     @property
     def ok(self) -> bool:
@@ -64,10 +66,16 @@ class VassalCompile:
             options=tuple(self.compiled.options),
             delivered=self._delivered.parts,
             launch=Launch(
-                argv=(self._target.path, "--inherit", self._delivered.url),
+                argv=(
+                    *self._launching.chain,
+                    self._launching.program,
+                    "--inherit",
+                    self._delivered.url,
+                ),
                 cwd=self.file.directory,
-                set=self._inherited.set,
+                set=self._inherited.set + self._launching.set,
                 unset=self._inherited.unset,
+                socket=self._launching.socket,
             ),
             policies=_policies(self.compiled),
         )
@@ -83,7 +91,7 @@ def compile_vassal(
     is_strict: bool = False,
 ) -> VassalCompile:
     """Compile one vassal as the Emperor with these templates and this environment starts it."""
-    arguments, index = vassal_arguments(file, templates)
+    arguments, index = vassal_arguments(file, templates, reader)
     inherited = _inherited(tuple(environment.items()))
     compiled = compile_arguments(
         arguments,
@@ -97,13 +105,21 @@ def compile_vassal(
     diagnostics = Diagnostics()
     diagnostics.items += compiled.diagnostics
     delivered = deliver(file.name, compiled, target, diagnostics)
+    launching = launching_of(
+        file,
+        templates,
+        binary=target.path,
+        environment=inherited.seen,
+        reader=reader,
+        diagnostics=diagnostics,
+    )
     return VassalCompile(
         file=file,
         compiled=compiled,
         diagnostics=tuple(diagnostics.items),
         _delivered=delivered,
         _inherited=inherited,
-        _target=target,
+        _launching=launching,
     )
 
 
@@ -134,5 +150,35 @@ def _policies(compiled: Compiled) -> Policies:
     ]
     return Policies(
         has_master=boolean(last["master"]) if "master" in last else True,
+        has_workers=_has_workers(last),
         reload_seconds=min(max([60, *mercies]), 86_400) + RELOAD_GRACE_SECONDS,
+    )
+
+
+#: Setters of options that give the workers something to listen on.
+_ADDS_SOCKET = frozenset(
+    f"uwsgi_opt_add_{name}"
+    for name in ("socket", "ssl_socket", "socket_no_defer", "lazy_socket")
+)
+#: With one of these the http router does not need workers of its own.
+_HTTP_BACKENDS = frozenset(
+    """
+    http-to http-subscription-server http-use-cache http-use-pattern http-use-base
+    http-use-code-string http-use-socket http-use-cluster
+    """.split()
+)
+
+
+def _has_workers(last: Mapping[str, str | None]) -> bool:
+    """Whether workers will say that they accept requests: uWSGI has none without a socket (its
+    log: "Operational MODE: no-workers"), and with ``cheap`` none before the first request."""
+    if boolean(last.get("cheap", "false")):
+        return False
+    if not _HTTP_BACKENDS.isdisjoint(last):
+        last = {key: value for key, value in last.items() if key not in {"http", "https"}}
+    options = everything()
+    return any(
+        key in {"http", "https", "zerg"} or options[key]["setter"] in _ADDS_SOCKET
+        for key in last
+        if key in options
     )

@@ -9,11 +9,12 @@ wrapper that prints them)::
 from __future__ import annotations
 
 import os.path
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from emperor.compiler.directives import FORMATS
-from emperor.compiler.reader import Host
+from emperor.compiler.reader import Host, Reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,9 @@ class VassalFile:
     socket: str | None = None
 
 
-def vassal_arguments(file: VassalFile, templates: Templates) -> tuple[list[str], int]:
+def vassal_arguments(
+    file: VassalFile, templates: Templates, reader: Reader
+) -> tuple[list[str], int]:
     """The arguments behind uWSGI's own name, and the index of the one that names the file."""
     arguments: list[str] = []
     for option, values in (
@@ -71,15 +74,28 @@ def vassal_arguments(file: VassalFile, templates: Templates) -> tuple[list[str],
     ):
         for value in values:
             arguments += [option, value]
-    name = file.name if file.section is None else f"{file.name}:{file.section}"
-    if file.text is not None:
-        name = f"emperor://{name}"
+    name = _source(file, templates, reader)
+    if file.section is not None:
+        name += f":{file.section}"
     arguments += [_type(file.name, templates), name]
     index = len(arguments) - 1
     for option, values in (("--inherit", templates.inherit), ("--include", templates.include)):
         for value in values:
             arguments += [option, value]
     return arguments, index
+
+
+def _source(file: VassalFile, templates: Templates, reader: Reader) -> str:
+    """What the vassal is read from: its file, the text that came with it, or what it prints."""
+    if file.text is not None:
+        return f"emperor://{file.name}"
+    if not templates.magic_exec or not (
+        reader.is_readable(file.name) and reader.is_executable(file.name)
+    ):
+        return file.name
+    # a shell runs it: it must find it in the working directory, and not read the name
+    path = file.name if "/" in file.name else f"./{file.name}"
+    return f"exec://{shlex.quote(path)}"
 
 
 def _type(name: str, templates: Templates) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable, Mapping
+import time
+import zlib
+from collections.abc import Callable
 
 from emperor.runtime import events as ev
-from emperor.runtime.channel import COMMAND_TARGET, CONFIG_TARGET, Channel
-from emperor.runtime.compiling.client import CompileServer
+from emperor.runtime.chronicle import Chronicle
+from emperor.runtime.compilations import Compilations
 from emperor.runtime.events import Cause
-from emperor.runtime.keepsakes import Keepsakes
-from emperor.runtime.launch import CompileAnswer, LaunchSpec
-from emperor.runtime.law.state import Vassal
+from emperor.runtime.hooks import Hooks
+from emperor.runtime.launcher import Launcher
+from emperor.runtime.law.gate import StartGate
+from emperor.runtime.law.rules import Rules
+from emperor.runtime.law.state import Phase, Vassal
 from emperor.runtime.law.table import step
 from emperor.runtime.monitors.sightings import (
     Appeared,
@@ -23,45 +26,55 @@ from emperor.runtime.monitors.sightings import (
     Sighting,
 )
 from emperor.runtime.monitors.sightings import Event as Sight
-from emperor.runtime.monitors.watchtower import Watchtower
-from emperor.runtime.processes import Processes
 from emperor.runtime.roster import Record, Roster
-from emperor.runtime.stamps import is_fresh
+from emperor.runtime.views import Key
 
 log = logging.getLogger("emperor")
+
+#: The section that a vassal's zergs are made of.
+ZERG_SECTION = "zerg"
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+_ON_THE_WAY_UP = (Phase.SPAWNING, Phase.STARTING)
 
 
 class Controller:
     """All vassals of a daemon.
 
-    ``on_empty`` is called when the last one is gone after ``shut_down``.
+    ``compilations``, ``launcher`` and ``hooks`` are set before the first event. ``on_empty`` is
+    called when nothing is left after ``shut_down``; ``on_change`` after every step of a vassal.
     """
+
+    compilations: Compilations
+    launcher: Launcher
+    hooks: Hooks
 
     def __init__(
         self,
         *,
-        compiler: CompileServer,
-        processes: Processes,
-        environment: Mapping[str, str],
-        curse_seconds: float,
-        is_graceful: bool,
-        watches_includes: bool,
-        keepsakes: Keepsakes | None,
+        roster: Roster,
+        rules: Rules,
+        gate: StartGate[Key],
+        most_zergs: int,
+        on_change: Callable[[Record], None],
         on_empty: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._compiler = compiler
-        self._processes = processes
-        self._environment = dict(environment)
-        self._curse_seconds = curse_seconds
-        self._is_graceful = is_graceful
-        self._watches_includes = watches_includes
-        self._keepsakes = keepsakes
+        self._roster = roster
+        self._rules = rules
+        self._gate = gate
+        self._most_zergs = most_zergs
+        self._on_change = on_change
         self._on_empty = on_empty
-        self._cwd = os.getcwd()
-        self._roster = Roster()
+        self._gate_timer: asyncio.TimerHandle | None = None
+        self._is_admitting = False
+        self._is_first_look = True
         self._is_shutting_down = False
-        self.watchtower: Watchtower | None = None
 
     # -- what comes from outside -----------------------------------------------------------
 
@@ -77,57 +90,96 @@ class Controller:
             case _:
                 record = self._roster.get((sight.monitor, sight.name))
                 if record is not None:
-                    self._feed(record, ev.Vanished())
+                    self._with_zergs(record, ev.Vanished())
 
-    def on_touched(self, key: str) -> None:
-        """Something changed that a broken vassal (or one with watched includes) reads."""
-        record = self._roster.by_path_key(key)
-        if record is not None:
-            self._feed(record, ev.Noticed(cause=Cause.INCLUDE))
+    def first_look_is_over(self) -> None:
+        """Every monitor has told what was there: who comes now comes later."""
+        self._is_first_look = False
 
-    def on_exited(self, pid: int, status: int) -> None:
-        """A vassal's process and its group are gone."""
-        record = self._roster.lost_process(pid)
-        if record is None:
-            return
-        if record.channel is not None:
-            record.channel.close()
-            record.channel = None
-        self._feed(record, ev.Exited(status=status))
+    def tell(self, record: Record, event: ev.Event) -> None:
+        """Something is asked of one vassal."""
+        self._feed(record, event)
 
-    def reload_all(self) -> None:
-        """Somebody asks every vassal to reload."""
+    def tell_all(self, event: ev.Event) -> None:
+        """Something is asked of every vassal."""
         for record in self._roster:
-            self._feed(record, ev.Reload())
+            self._feed(record, event)
 
-    def shut_down(self, grace_seconds: float) -> None:
-        """Bring every vassal down within so many seconds."""
+    def shut_down(self, event: ev.Leave | ev.Die) -> None:
+        """Bring every vassal down."""
         self._is_shutting_down = True
-        for record in self._roster:
-            self._feed(record, ev.Leave(grace_seconds=grace_seconds))
-        self._check_empty()
+        self.tell_all(event)
+        self.check_empty()
 
-    def kill_all(self) -> None:
-        """Kill every vassal now."""
-        self._is_shutting_down = True
-        for record in self._roster:
-            self._feed(record, ev.Die())
-        self._check_empty()
+    def check_empty(self) -> None:
+        """Tell when nothing is left: no vassal and no hook."""
+        if self._is_shutting_down and not len(self._roster) and self.hooks.is_idle:
+            self._on_empty()
 
-    # -- the state machines ------------------------------------------------------------------
+    # -- vassals come and go -----------------------------------------------------------------
 
     def _noticed(self, sighting: Sighting, cause: Cause) -> None:
+        if self._is_shutting_down:
+            return
         key = (sighting.monitor, sighting.name)
-        record = self._roster.get(key)
-        if record is None:
-            if self._is_shutting_down:
-                return
-            state = Vassal(graceful=self._is_graceful, curse_seconds=self._curse_seconds)
-            record = Record(key, sighting, state)
-            self._roster.add(record)
+        record = self._roster.get(key) or self._welcome(key, sighting)
         record.sighting = sighting
-        if not self._is_shutting_down:
-            self._feed(record, ev.Noticed(cause=cause))
+        if cause is Cause.FILE:
+            record.chronicle.last_mod = sighting.stamp.mtime_ns // 1_000_000_000
+        self._with_zergs(record, ev.Noticed(cause=cause))
+
+    def _welcome(self, key: Key, sighting: Sighting, section: str | None = None) -> Record:
+        mtime = sighting.stamp.mtime_ns // 1_000_000_000
+        state = Vassal(
+            rules=self._rules,
+            seed=zlib.crc32("\0".join(key).encode("utf-8", "surrogateescape")),
+            is_zerg=section is not None,
+        )
+        record = Record(
+            key,
+            sighting,
+            state,
+            Chronicle(born=mtime, last_mod=mtime),
+            section=section,
+            is_first=self._is_first_look,
+        )
+        self._roster.add(record)
+        return record
+
+    def _with_zergs(self, record: Record, event: ev.Event) -> None:
+        """What happens to a file happens to all that was made of it."""
+        for key in tuple(record.zergs):
+            zerg = self._roster.get(key)
+            if zerg is not None:
+                zerg.sighting = record.sighting
+                self._feed(zerg, event)
+        self._feed(record, event)
+
+    def _spawn_zerg(self, record: Record) -> None:
+        """Another instance of a vassal that asks for help, up to ``emperor-broodlord``."""
+        count = sum(other.state.is_zerg for other in self._roster)
+        if count >= self._most_zergs or self._is_shutting_down:
+            return
+        number = 1 + max((int(k[1].rpartition(":")[2]) for k in record.zergs), default=0)
+        key = (record.key[0], f"{record.key[1]}:{ZERG_SECTION}:{number}")
+        self._roster.log(record, logging.INFO, f"asks for help: spawning {key[1]}")
+        record.zergs.append(key)
+        self._feed(self._welcome(key, record.sighting, ZERG_SECTION), ev.Noticed())
+
+    def _forget(self, record: Record) -> None:
+        self._roster.remove(record)
+        self._gate.withdraw(record.key)
+        self.launcher.unlisten(record)
+        if record.timer is not None:
+            record.timer.cancel()
+        self.compilations.forget(record, for_good=not self._is_shutting_down)
+        for other in self._roster if record.state.is_zerg else ():
+            if record.key in other.zergs:
+                other.zergs.remove(record.key)
+        self._on_change(record)
+        self.check_empty()
+
+    # -- the state machines ------------------------------------------------------------------
 
     def _feed(self, record: Record, event: ev.Event) -> None:
         """Run the state machine; events that effects cause have their turn afterwards."""
@@ -136,8 +188,12 @@ class Controller:
             return
         try:
             while record.inbox:
-                state, effects = step(record.state, record.inbox[0], self._loop.time())
+                event, before = record.inbox[0], record.state
+                state, effects = step(before, event, self._loop.time())
                 record.state = state
+                record.chronicle.observe(event, before, state, int(time.time()))
+                if state.phase is not before.phase:
+                    self._moved(record, before.phase, state.phase)
                 for effect in effects:
                     self._carry_out(record, effect)
                 del record.inbox[0]
@@ -145,13 +201,26 @@ class Controller:
             record.inbox.clear()  # a bug in one event must not silence the vassal for good
         if record in self._roster:
             self._set_timer(record)
+            self._on_change(record)
+        if record.state.has_reported or record.state.phase not in _ON_THE_WAY_UP:
+            self._start_is_over(record)
+
+    def _moved(self, record: Record, before: Phase, after: Phase) -> None:
+        if before is Phase.QUEUED and after is not Phase.SPAWNING:
+            self._gate.withdraw(record.key)
+        if before is Phase.LISTENING:
+            self.launcher.deaf(record)
+        if after is Phase.SPAWNING:
+            record.is_first = False
 
     def _carry_out(self, record: Record, effect: ev.Effect) -> None:
         match effect:
             case ev.Compile():
-                self._compile(record, effect)
+                self.compilations.compile(record, effect)
+            case ev.AskStart(is_urgent=is_urgent):
+                self._ask_start(record, is_urgent=is_urgent)
             case ev.Spawn(spec=spec):
-                self._spawn(record, spec)
+                self.launcher.spawn(record, spec)
             case ev.Send(byte=byte):
                 if record.channel is not None:
                     record.channel.send(byte)
@@ -159,12 +228,31 @@ class Controller:
                 if record.channel is not None:
                     record.channel.deliver(spec.delivered)
             case ev.Signal(signum=signum, is_for_group=is_for_group):
-                if record.pid is not None:
-                    self._processes.signal(record.pid, signum, is_for_group=is_for_group)
+                self.launcher.signal(record, signum, is_for_group=is_for_group)
+            case ev.Listen(address=address):
+                self.launcher.listen(record, address)
+            case ev.Unlisten():
+                self.launcher.unlisten(record)
+            case ev.Hook(moment=moment):
+                self._run_hooks(record, moment)
+            case ev.WantZerg():
+                self._spawn_zerg(record)
             case ev.Log(level=level, message=message):
-                self._log(record, level, message)
+                self._roster.log(record, _LEVELS[level], message)
             case ev.Forget():
                 self._forget(record)
+
+    def _run_hooks(self, record: Record, moment: str) -> None:
+        sighting = record.sighting
+        self.hooks.run(
+            moment,
+            vassal=self._roster.shown(record),
+            config=record.uwsgi_id,
+            directory=sighting.directory,
+            pid=record.last_pid,
+            uid=sighting.attributes.uid,
+            gid=sighting.attributes.gid,
+        )
 
     def _set_timer(self, record: Record) -> None:
         when = record.state.deadline()
@@ -179,147 +267,31 @@ class Controller:
         record.timer = record.timer_at = None
         self._feed(record, ev.Tick())
 
-    def _forget(self, record: Record) -> None:
-        self._roster.remove(record)
-        if self._keepsakes is not None and not self._is_shutting_down:
-            self._keepsakes.forget(record.key)
-        if record.timer is not None:
-            record.timer.cancel()
-        if self.watchtower is not None and (record.is_broken or self._watches_includes):
-            self.watchtower.unwatch_paths(record.path_key)
-        self._check_empty()
+    # -- whose turn it is to start -------------------------------------------------------------
 
-    def _check_empty(self) -> None:
-        if self._is_shutting_down and not len(self._roster):
-            self._on_empty()
+    def _ask_start(self, record: Record, *, is_urgent: bool) -> None:
+        now = self._loop.time()
+        self._gate.ask(record.key, now, is_first=record.is_first, is_urgent=is_urgent)
+        self._admit()
 
-    # -- compiling -----------------------------------------------------------------------------
+    def _start_is_over(self, record: Record) -> None:
+        if self._gate.has_reported(record.key):
+            self._admit()
 
-    def _compile(self, record: Record, wanted: ev.Compile) -> None:
-        serial = wanted.serial
-        if wanted.if_stale and record.state.spec is not None and is_fresh(record.dependencies):
-            self._feed(record, ev.Fresh(serial=serial))
+    def _admit(self) -> None:
+        """Let through who may start; starts that fail at once make place for others."""
+        if self._is_admitting:
             return
-        sighting = record.sighting
-        self._compiler.compile(
-            {
-                "name": sighting.name,
-                "directory": sighting.directory or self._cwd,
-                "monitor": sighting.monitor,
-                "section": None,
-                "text": None,
-                "socket": None,
-            },
-            lambda answer: self._compiled(record, serial, answer),
-        )
-
-    def _compiled(self, record: Record, serial: int, answer: CompileAnswer) -> None:
-        if record.state.serial != serial or record not in self._roster:
-            return  # the file has changed since, or is gone
-        self._report(record, answer)
-        self._watch_paths(record, answer)
-        if answer.spec is None:
-            kept = None
-            if self._keepsakes is not None and record.state.spec is None:
-                kept = self._keepsakes.recall(record.key)
-            self._feed(record, ev.NotCompiled(serial=serial, kept=kept))
-        else:
-            record.dependencies = answer.dependencies
-            self._keep(record, answer)
-            self._feed(record, ev.Compiled(serial=serial, spec=answer.spec))
-
-    def _keep(self, record: Record, answer: CompileAnswer) -> None:
-        if self._keepsakes is None:
-            return
+        self._is_admitting = True
         try:
-            self._keepsakes.keep(record.key, answer)
-        except OSError as error:
-            self._log(record, "warning", f"its last good config cannot be kept: {error}")
-
-    def _report(self, record: Record, answer: CompileAnswer) -> None:
-        """Say loudly, and once, what is wrong with a file."""
-        is_broken = answer.spec is None
-        if answer.diagnostics != record.said or is_broken != record.is_broken:
-            text = "\n".join(answer.diagnostics)
-            if is_broken:
-                runs = "the running instance is left alone"
-                fate = runs if record.pid is not None else "it cannot be started"
-                self._log(record, "error", f"does not compile; {fate}\n{text}")
-            elif answer.diagnostics:
-                self._log(record, "warning", f"compiles with warnings\n{text}")
-        record.said = answer.diagnostics
-
-    def _watch_paths(self, record: Record, answer: CompileAnswer) -> None:
-        """A broken vassal is tried again when something changes that its compile looked at."""
-        is_broken = answer.spec is None
-        key = record.path_key
-        if self.watchtower is not None:
-            if is_broken or self._watches_includes:
-                own = record.sighting.path
-                paths = [path for path, _ in answer.dependencies if path != own]
-                self.watchtower.watch_paths(key, paths)
-                if is_broken and not is_fresh(answer.dependencies):
-                    self._loop.call_soon(self.on_touched, key)
-            elif record.is_broken:
-                self.watchtower.unwatch_paths(key)
-        record.is_broken = is_broken
-
-    # -- processes -----------------------------------------------------------------------------
-
-    def _spawn(self, record: Record, spec: LaunchSpec) -> None:
-        record.early = b""
-        try:
-            channel = Channel(lambda data: self._said(record, data))
-        except OSError as error:
-            self._feed(record, ev.NotSpawned(message=error.strerror or str(error)))
-            return
-        record.channel = channel
-        try:
-            self._processes.spawn(
-                argv=spec.argv,
-                environment=self._vassal_environment(spec),
-                cwd=spec.cwd,
-                descriptors=channel.theirs(),
-                on_spawned=lambda pid: self._spawned(record, pid),
-                on_failed=lambda message: self._not_spawned(record, message),
-            )
-        except OSError as error:
-            self._not_spawned(record, error.strerror or str(error))
-            return
-        channel.handed_over()
-        channel.deliver(spec.delivered)
-
-    def _said(self, record: Record, data: bytes) -> None:
-        """The vassal's words; they may come before the guardian has told its pid."""
-        if record.pid is None:
-            record.early += data
-            return
-        for byte in data:
-            self._feed(record, ev.Said(byte=byte))
-
-    def _vassal_environment(self, spec: LaunchSpec) -> dict[str, str]:
-        environment = {**self._environment, **dict(spec.set)}
-        for name in spec.unset:
-            environment.pop(name, None)
-        environment["UWSGI_EMPEROR_FD"] = str(COMMAND_TARGET)
-        environment["UWSGI_EMPEROR_FD_CONFIG"] = str(CONFIG_TARGET)
-        return environment
-
-    def _spawned(self, record: Record, pid: int) -> None:
-        self._roster.has_process(record, pid)
-        self._feed(record, ev.Spawned(pid=pid))
-        early, record.early = record.early, b""
-        self._said(record, early)
-
-    def _not_spawned(self, record: Record, message: str) -> None:
-        if record.channel is not None:
-            record.channel.close()
-            record.channel = None
-        self._feed(record, ev.NotSpawned(message=message))
-
-    def _log(self, record: Record, level: str, message: str) -> None:
-        log.log(
-            logging.getLevelName(level.upper()),
-            message,
-            extra={"vassal": self._roster.shown(record)},
-        )
+            while keys := self._gate.due(self._loop.time()):
+                for key in keys:
+                    record = self._roster.get(key)
+                    if record is not None:
+                        self._feed(record, ev.MayStart())
+        finally:
+            self._is_admitting = False
+        if self._gate_timer is not None:
+            self._gate_timer.cancel()
+        when = self._gate.deadline()
+        self._gate_timer = None if when is None else self._loop.call_at(when, self._admit)

@@ -90,8 +90,40 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MayStart:
+    """Its turn to start has come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """Somebody has connected to its on-demand socket."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotListening:
+    """Its on-demand socket could not be had."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reload:
     """Somebody asks for a reload, or for another try if nothing runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halt:
+    """An operator wants it to rest until it is started again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """An operator wants it to run, whatever kept it from that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Its place on the blacklist is forgotten; if it waits for another try, it is tried now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +149,13 @@ Event = (
     | Said
     | Exited
     | Tick
+    | MayStart
+    | Connected
+    | NotListening
     | Reload
+    | Halt
+    | Start
+    | Retry
     | Leave
     | Die
 )
@@ -134,6 +172,13 @@ class Compile:
     serial: int
     cause: Cause
     if_stale: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskStart:
+    """Have ``MayStart`` come when it is its turn; with ``is_urgent`` at once."""
+
+    is_urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +211,31 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Hold the on-demand socket at that address and wait for a connection; ``NotListening``
+    if it cannot be had. A socket at another address is closed."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unlisten:
+    """Close the on-demand socket, if there is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """Run the Emperor's hooks for that moment: as-emperor, stop, as-on-demand, as-on-config."""
+
+    moment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantZerg:
+    """It asks for another instance of itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """Tell people. ``level`` is debug, info, warning or error."""
 
@@ -178,4 +248,17 @@ class Forget:
     """Nothing is left of the vassal."""
 
 
-Effect = Compile | Spawn | Send | Deliver | Signal | Log | Forget
+Effect = (
+    Compile
+    | AskStart
+    | Spawn
+    | Send
+    | Deliver
+    | Signal
+    | Listen
+    | Unlisten
+    | Hook
+    | WantZerg
+    | Log
+    | Forget
+)

@@ -34,6 +34,8 @@ class LaunchSpec:
     digest: str
     has_master: bool
     reload_seconds: int
+    #: Whether it says when it accepts requests; one without workers says only that it is up.
+    has_workers: bool = True
     #: The address of the on-demand socket, which the program gets as descriptor 0.
     socket: str | None = None
 
@@ -78,6 +80,7 @@ def _spec_data(plan: VassalPlan) -> dict[str, object]:
         "delivered": list(plan.delivered),
         "digest": plan.digest,
         "has_master": plan.policies.has_master,
+        "has_workers": plan.policies.has_workers,
         "reload_seconds": plan.policies.reload_seconds,
     }
 
@@ -100,6 +103,7 @@ def _spec(data: object) -> LaunchSpec:
     reload_seconds = fields.get("reload_seconds")
     address = fields.get("socket")
     has_master = fields.get("has_master")
+    has_workers = fields.get("has_workers", True)  # older keepsakes say nothing of it
     delivered = tuple(to_bytes(text) for text in _texts(fields.get("delivered")))
     if not argv or not cwd.startswith("/"):
         raise BadSpec("no program or no absolute directory")
@@ -111,6 +115,8 @@ def _spec(data: object) -> LaunchSpec:
         raise BadSpec("no time for a reload")
     if type(has_master) is not bool:
         raise BadSpec("no word about the master")
+    if type(has_workers) is not bool:
+        raise BadSpec("no word about workers")
     if address is not None and not _text(address):
         raise BadSpec("an on-demand socket without an address")
     return LaunchSpec(
@@ -121,6 +127,7 @@ def _spec(data: object) -> LaunchSpec:
         delivered=delivered,
         digest=_text(fields.get("digest")),
         has_master=has_master,
+        has_workers=has_workers,
         reload_seconds=reload_seconds,
         socket=None if address is None else _text(address),
     )

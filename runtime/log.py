@@ -58,20 +58,13 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(shown)
 
 
-class NeverWaiting(logging.Handler):
-    """Writes to standard error without ever waiting for who reads it.
+class Outlet:
+    """Standard error, written to without ever waiting for who reads it.
 
-    Lines that cannot be written at once are dropped; the next one that can says how many.
-    Standard error itself stays blocking: the vassals share it.
+    It stays blocking itself: the vassals share it.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._dropped = 0
-        self._open()
-
-    def _open(self) -> None:
-        """Find a way to write to descriptor 2 that does not change it for others."""
         self._socket: socket.socket | None = None
         self._descriptor = 2
         try:
@@ -84,20 +77,33 @@ class NeverWaiting(logging.Handler):
         except OSError:
             return  # not ours to open again: blocking is better than silence
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, or count it as dropped."""
-        data = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
-        if self._dropped:
-            data = f"[emperor] {self._dropped} log lines were dropped\n".encode() + data
+    def write(self, data: bytes) -> bool:
+        """Write what can be written at once; says whether anything was."""
         try:
             if self._socket is not None:
                 self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             else:
                 os.write(self._descriptor, data)
         except OSError:
-            self._dropped += 1
-        else:
-            self._dropped = 0
+            return False
+        return True
+
+
+class NeverWaiting(logging.Handler):
+    """Logs to an outlet. Lines that cannot be written at once are dropped; the next one that
+    can says how many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dropped = 0
+        self._outlet = Outlet()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, or count it as dropped."""
+        data = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+        if self._dropped:
+            data = f"[emperor] {self._dropped} log lines were dropped\n".encode() + data
+        self._dropped = 0 if self._outlet.write(data) else self._dropped + 1
 
 
 def set_up(*, level: str, is_json: bool) -> None:

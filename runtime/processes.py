@@ -28,13 +28,13 @@ class _Wish:
 
     on_spawned: Callable[[int], None]
     on_failed: Callable[[str], None]
+    on_exited: Callable[[int], None]
 
 
 class Processes:
-    """Spawns, signals and waits for vassals; made inside a running loop.
+    """Spawns, signals and waits for vassals, and what hooks run; made inside a running loop.
 
-    ``on_exited`` gets the pid and exit code or -signal of each vassal, after its process group
-    is gone. ``own`` gives the pids of the daemon's other children.
+    ``own`` gives the pids of the daemon's other children.
 
     A guardian that dies is replaced: its vassals live on, as the daemon's own children, and die
     with the daemon still.
@@ -43,17 +43,15 @@ class Processes:
     def __init__(
         self,
         *,
-        on_exited: Callable[[int, int], None],
         own: Callable[[], Sequence[int]],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._on_exited = on_exited
         self._own = own
         self._soft_nofile: int | None = None
         self._umask: int | None = None
         self._output: dict[int, int] = {}
         self._wishes: dict[int, _Wish] = {}
-        self._pids: set[int] = set()
+        self._pids: dict[int, Callable[[int], None]] = {}
         self._orphaned: set[int] = set()
         self._orphans = Orphans(on_exited=self._exited, own=self._own_children)
         self._is_unguarded = self._has_complained = self._is_closing = False
@@ -84,8 +82,11 @@ class Processes:
         descriptors: Mapping[int, int],
         on_spawned: Callable[[int], None],
         on_failed: Callable[[str], None],
+        on_exited: Callable[[int], None],
     ) -> None:
-        """Start a vassal; one of the two callbacks follows. Raises OSError (EMFILE)."""
+        """Start a process as the leader of its own group; ``on_spawned`` or ``on_failed``
+        follows. ``on_exited`` gets its exit code or -signal when it and its group are gone.
+        Raises OSError (EMFILE)."""
         if self._is_unguarded:
             raise OSError(errno.ESRCH, "there is no guardian")
         number = self._guardian.spawn(
@@ -95,7 +96,9 @@ class Processes:
             umask=self._umask,
             descriptors={**self._output, **descriptors},
         )
-        self._wishes[number] = _Wish(on_spawned=on_spawned, on_failed=on_failed)
+        self._wishes[number] = _Wish(
+            on_spawned=on_spawned, on_failed=on_failed, on_exited=on_exited
+        )
 
     def signal(self, pid: int, signum: int, *, is_for_group: bool) -> None:
         """Signal a vassal's main process or its group; nothing happens if it is gone."""
@@ -120,25 +123,27 @@ class Processes:
     def _take(self, report: Report) -> None:
         match report:
             case Spawned(request_id=number, pid=pid):
-                self._pids.add(pid)
-                self._wishes.pop(number).on_spawned(pid)
+                wish = self._wishes.pop(number)
+                self._pids[pid] = wish.on_exited
+                wish.on_spawned(pid)
             case Failed(request_id=number, message=message):
                 self._wishes.pop(number).on_failed(message)
             case Exited(pid=pid, status=status):
                 self._exited(pid, status)
 
     def _exited(self, pid: int, status: int) -> None:
-        self._pids.discard(pid)
+        on_exited = self._pids.pop(pid, None)
         if pid in self._orphaned:
             self._orphaned.discard(pid)
             self._guardian.forget(pid)
-        self._on_exited(pid, status)
+        if on_exited is not None:
+            on_exited(status)
 
     def _mourn(self, status: int) -> None:
         """The guardian is dead: its vassals are ours now, and another one guards them."""
         log.error("the guardian is dead (status %d): starting another", status)
         lost, self._wishes = self._wishes, {}
-        self._orphaned |= self._pids
+        self._orphaned |= self._pids.keys()
         for pid in tuple(self._pids):
             self._orphans.watch(pid)
         self._is_unguarded = True

@@ -11,8 +11,10 @@ import os
 import pwd
 import stat
 import time
+from collections.abc import Mapping
 from functools import cache, cached_property
 
+from emperor.compiler.loading import only_inside_uwsgi
 from emperor.compiler.reader import Host, Unreadable
 from emperor.runtime.stamps import PathStamp, path_stamp
 
@@ -25,14 +27,20 @@ SOURCE_SECONDS = 20.0
 
 class FileReader:
     """Reads for one compile. ``allowed`` names the sources that may be read besides files:
-    "fd", "exec", "http"."""
+    "fd", "exec", "http". ``given`` are texts that nobody has to read any more, by their
+    ``emperor://`` address without a section."""
 
     def __init__(
-        self, *, cwd: str | None = None, allowed: frozenset[str] = frozenset()
+        self,
+        *,
+        cwd: str | None = None,
+        allowed: frozenset[str] = frozenset(),
+        given: Mapping[str, bytes] | None = None,
     ) -> None:
         self._cwd = cwd if cwd is not None else os.getcwd()
         self._is_elsewhere = cwd is not None
         self.allowed = allowed
+        self._given = {} if given is None else dict(given)
         self.looked: dict[str, PathStamp] = {}
 
     @property
@@ -112,7 +120,14 @@ class FileReader:
         return shell_output(command, cwd=self._cwd, most_bytes=MOST_BYTES)
 
     def fetch(self, url: str) -> bytes:
-        """The body behind an ``http://`` address."""
+        """The body behind an ``http://`` address, or the text given for an ``emperor://`` one.
+
+        Other than on uWSGI's config pipe a text may be read more than once.
+        """
+        if url in self._given:
+            return self._given[url]
+        if url.startswith("emperor://"):
+            raise only_inside_uwsgi("emperor")
         if "http" not in self.allowed:
             raise _denied(url, "http")
         from emperor.runtime.commands import http_body
@@ -150,6 +165,11 @@ class FileReader:
     def is_readable(self, path: str) -> bool:
         """Whether the path exists and may be read."""
         return os.access(self._at(path), os.R_OK)
+
+    def is_executable(self, path: str) -> bool:
+        """Whether the path is a regular file that may be executed."""
+        full = self._at(path)
+        return os.path.isfile(full) and os.access(full, os.X_OK)
 
     def is_file(self, path: str) -> bool:
         """Whether the path is a regular file."""

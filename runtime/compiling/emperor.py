@@ -10,8 +10,10 @@ from emperor.compiler.catalogue import Facts, everything
 from emperor.compiler.diagnostics import Diagnostics, Severity
 from emperor.compiler.emperor_options import OWN_OPTIONS, apply_environment, emperor_config
 from emperor.compiler.loading import format_of
+from emperor.compiler.moments import emperor_hooks
 from emperor.compiler.pipeline import compile_arguments
 from emperor.compiler.render import render
+from emperor.compiler.source import to_bytes
 from emperor.compiler.target import Target
 from emperor.runtime.emperor_file import emperor_arguments, without_missing_sections
 from emperor.runtime.reader import FileReader
@@ -19,15 +21,20 @@ from emperor.runtime.targets import NoTarget, find_binary, probe
 
 
 def answer_emperor(message: Mapping[str, Any]) -> dict[str, object]:
-    """The Emperor's configuration, the uWSGI it will run, and findings, as JSON has them.
+    """The Emperor's configuration, the uWSGI it will run, and findings, as JSON has them;
+    and the commands of its hooks, by their moment.
 
-    ``message`` has the words behind ``emperor run`` and the environment.
+    ``message`` has the words behind ``emperor run``, the environment, and the texts that an
+    Emperor above has sent.
     """
     environment = dict(message["environment"])
     compiled = compile_arguments(
         _arguments(message["arguments"]),
         environment=environment,
-        reader=FileReader(allowed=frozenset({"file", "fd", "exec", "http"})),
+        reader=FileReader(
+            allowed=frozenset({"file", "fd", "exec", "http"}),
+            given={url: to_bytes(text) for url, text in message["texts"].items()},
+        ),
         target=Target(),
         further_options=[*OWN_OPTIONS, *_of_plugins()],
     )
@@ -46,6 +53,7 @@ def answer_emperor(message: Mapping[str, Any]) -> dict[str, object]:
         "ok": not is_wrong,
         "diagnostics": rendered,
         "config": asdict(config),
+        "hooks": emperor_hooks(config.hooks),
         "environment": apply_environment(environment, config.environment),
         "target": None if target is None else _target_data(target),
     }

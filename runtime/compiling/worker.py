@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emperor.compiler.diagnostics import Severity
+from emperor.compiler.loading import split_section
 from emperor.compiler.render import render
+from emperor.compiler.source import to_bytes
 from emperor.compiler.spec import compile_vassal
 from emperor.compiler.target import Target
 from emperor.compiler.vassal import Templates, VassalFile
@@ -105,11 +107,13 @@ def _compile(message: Mapping[str, Any], job: Job) -> dict[str, object]:
         directory=message["directory"],
         monitor=message["monitor"],
         section=message["section"],
-        text=message["text"],
-        socket=message["socket"],
+        text=message.get("text"),
+        socket=message.get("socket"),
     )
     cwd = file.directory
-    reader = FileReader(cwd=None if cwd == os.getcwd() else cwd, allowed=ALLOWED)
+    reader = FileReader(
+        cwd=None if cwd == os.getcwd() else cwd, allowed=ALLOWED, given=_given(file)
+    )
     result = compile_vassal(
         file,
         templates=job.templates,
@@ -119,3 +123,12 @@ def _compile(message: Mapping[str, Any], job: Job) -> dict[str, object]:
     )
     ordered = sorted(result.diagnostics, key=lambda d: d.severity is not Severity.ERROR)
     return answer_data(result.plan, [render(d) for d in ordered], reader.looked)
+
+
+def _given(file: VassalFile) -> dict[str, bytes]:
+    """The vassal's own text, by the address that its arguments name it with."""
+    if file.text is None:
+        return {}
+    name = file.name if file.section is None else f"{file.name}:{file.section}"
+    address, _ = split_section(f"emperor://{name}")
+    return {address: to_bytes(file.text)}

@@ -6,20 +6,32 @@ from dataclasses import replace
 
 from emperor.runtime import events as ev
 from emperor.runtime.events import Cause, Event
+from emperor.runtime.law.blacklist import LEAST_DELAY_SECONDS
+from emperor.runtime.law.listening import listen
 from emperor.runtime.law.reloading import deliver, needs_restart, want_reload
-from emperor.runtime.law.spawning import spawn
+from emperor.runtime.law.spawning import queue, start
 from emperor.runtime.law.state import Phase, Step, Vassal, compile_now
+from emperor.runtime.law.stopping import gone
 
 
 def noticed(state: Vassal, event: Event, now: float) -> Step:
     """A monitor saw the file, or a path that a broken vassal reads: compile."""
     assert isinstance(event, ev.Noticed)
     wanted = replace(state, is_wanted=True)
+    if state.phase is Phase.STOPPING and not state.is_wanted:
+        wanted = replace(wanted, is_restarting=True)  # its end is our doing, and no crash
+    if state.is_stopped:
+        return wanted, ()  # an operator's word holds; its start compiles
     if state.pending is Cause.FILE and event.cause is Cause.ATTRIBUTES:
         return compile_now(wanted, Cause.FILE)
     if event.cause is Cause.ATTRIBUTES and state.phase is Phase.PARKED:
         return wanted, ()
     return compile_now(wanted, event.cause)
+
+
+def noticed_in_queue(state: Vassal, event: Event, now: float) -> Step:
+    """Its file has changed before its turn came: it asks again when that is compiled."""
+    return noticed(replace(state, phase=Phase.WAITING), event, now)
 
 
 def answered(state: Vassal, event: Event) -> bool:
@@ -39,15 +51,54 @@ def with_answer(state: Vassal, event: Event) -> Vassal:
 
 
 def compiled_idle(state: Vassal, event: Event, now: float) -> Step:
-    """No process: one is spawned if there is anything to spawn."""
+    """No process: one is started if there is anything to start."""
     if not answered(state, event):
         return state, ()
     after = with_answer(state, event)
     if isinstance(event, ev.NotCompiled) and state.phase is not Phase.WAITING:
         return after, ()  # broken, and not its time yet: the last good config has its turn
     if after.spec is None:
-        return replace(after, phase=Phase.WAITING, until=None, answer_by=None), ()
-    return spawn(after, now, is_last_good=isinstance(event, ev.NotCompiled))
+        broken = replace(after.at_rest(), phase=Phase.WAITING, is_urgent=False)
+        return gone(broken) if state.is_zerg else (broken, ())
+    earliest = (state.died_at or 0.0) + LEAST_DELAY_SECONDS
+    if state.phase is Phase.DELAYED and now < earliest:
+        return replace(after, until=earliest), ()  # repaired, but it has just died
+    return start(after, now, is_last_good=isinstance(event, ev.NotCompiled))
+
+
+def compiled_in_queue(state: Vassal, event: Event, now: float) -> Step:
+    """A slow answer: what is started is the newest, when its turn comes; with another socket
+    it begins again, for a process gets the one that is held."""
+    if not answered(state, event):
+        return state, ()
+    after = with_answer(state, event)
+    assert after.spec is not None
+    assert state.spec is not None
+    if after.spec.socket != state.spec.socket:
+        return start(after, now)
+    return after, ()
+
+
+def compiled_listening(state: Vassal, event: Event, now: float) -> Step:
+    """It waits for a connection: a new config is taken without a process."""
+    if not answered(state, event):
+        return state, ()
+    after = with_answer(state, event)
+    assert after.spec is not None
+    assert state.spec is not None
+    if not isinstance(event, ev.Compiled):
+        return after, ()
+    told = (
+        ev.Log(level="info", message="takes its new config when somebody connects"),
+        ev.Hook(moment="as-on-config"),
+    )
+    if after.spec.socket == state.spec.socket:
+        return after, told
+    if after.spec.socket is not None:
+        after, effects = listen(after)
+        return after, (*told, *effects)
+    after, effects = queue(after)
+    return after, (ev.Unlisten(), *effects)
 
 
 def reload_reason(state: Vassal, event: Event, cause: Cause | None) -> str | None:
@@ -71,7 +122,7 @@ def compiled_alive(state: Vassal, event: Event, now: float) -> Step:
     after = with_answer(state, event)
     reason = reload_reason(state, event, state.pending)
     if state.asks_config and (reason is None or not needs_restart(after)):
-        return deliver(after, ())
+        return deliver(after, (), now)
     return (after, ()) if reason is None else want_reload(after, reason, now)
 
 

@@ -6,54 +6,67 @@ import signal
 from dataclasses import replace
 
 from emperor.runtime import events as ev
-from emperor.runtime.events import Event
+from emperor.runtime.events import Effect, Event
+from emperor.runtime.law.blacklist import LEAST_DELAY_SECONDS, blame, delay_seconds
+from emperor.runtime.law.listening import listen
 from emperor.runtime.law.spawning import respawn
-from emperor.runtime.law.state import EXILE_STATUS, RESPAWN_SECONDS, Phase, Step, Vassal
-from emperor.runtime.law.stopping import gone
+from emperor.runtime.law.state import EXILE_STATUS, Phase, Step, Vassal
+from emperor.runtime.law.stopping import gone, park
 
 
 def exited(state: Vassal, event: Event, now: float) -> Step:
     """The process is dead: whether and when there is another one."""
     assert isinstance(event, ev.Exited)
-    text = f"died ({status_text(event.status)})"
-    clean = replace(
-        state,
-        running=None,
-        accepted_at=None,
-        asks_config=False,
-        is_reload_ours=False,
-        reload_wanted=None,
-        until=None,
-        hold=None,
-        answer_by=None,
-    )
+    after, effects = _what_next(replace(state, died_at=now), event.status, now)
+    return after, (*effects, ev.Hook(moment="stop"))
+
+
+def _what_next(state: Vassal, status: int, now: float) -> Step:
+    text = status_text(status)
     if not state.is_wanted:
-        after, effects = gone(clean)
-        return after, (
-            ev.Log(level="info", message=f"is gone ({status_text(event.status)})"),
-            *effects,
-        )
-    if state.is_leaving or (event.status == EXILE_STATUS and not state.is_restarting):
-        if state.reload_wanted is not None or state.pending is not None:
-            after, effects = respawn(replace(clean, is_leaving=False), now)
-            return after, (ev.Log(level="info", message=text), *effects)
-        return park(clean, text)
-    if state.phase is Phase.STOPPING:
-        return respawn(clean, now)
-    lived = state.accepted_at is not None and now >= state.accepted_at + RESPAWN_SECONDS
-    if lived:
-        after, effects = respawn(clean, now)
-        return after, (ev.Log(level="warning", message=f"{text}: spawning it again"), *effects)
-    after = replace(clean, phase=Phase.DELAYED, until=now + RESPAWN_SECONDS)
-    text = f"{text}: spawning it again in {RESPAWN_SECONDS:g} s"
-    return after, (ev.Log(level="warning", message=text),)
+        after, effects = gone(state)
+        return after, (ev.Log(level="info", message=f"is gone ({text})"), *effects)
+    if state.is_stopped:
+        return park(state, f"stopped by an operator ({text})")
+    if state.is_restarting:
+        return respawn(replace(state, is_restarting=False), now)
+    if state.is_leaving or status == EXILE_STATUS:
+        return _left(state, status, now)
+    return _died(state, text, now)
 
 
-def park(state: Vassal, text: str) -> Step:
-    """Leave the vassal alone until its file changes."""
-    parked = replace(state, phase=Phase.PARKED, is_leaving=False)
-    message = f"{text}: waiting until its file changes"
-    return parked, (ev.Log(level="info", message=message),)
+def _left(state: Vassal, status: int, now: float) -> Step:
+    """It went of its own will: it rests, or listens again, or was a zerg."""
+    text = f"has left ({status_text(status)})"
+    if state.is_zerg:
+        after, effects = gone(state)
+    elif state.is_leaving and state.spec is not None and state.spec.socket is not None:
+        after, effects = listen(state)
+    elif state.reload_wanted is not None or state.pending is not None:
+        after, effects = respawn(replace(state, is_leaving=False), now)
+    else:
+        return park(state, f"{text}: waiting until its file changes")
+    return after, (ev.Log(level="info", message=text), *effects)
+
+
+def _died(state: Vassal, text: str, now: float) -> Step:
+    """It died: a loyal one is spawned again at once, another one is blamed and waits."""
+    if state.is_loyal:
+        after, effects = respawn(state, now)
+        message = f"died ({text}): spawning it again"
+        return after, (ev.Log(level="warning", message=message), *effects)
+    entry = state.blacklisted
+    delay = LEAST_DELAY_SECONDS
+    if state.rules.has_blacklist:
+        entry = blame(entry, state.rules, now, seed=state.seed)
+        delay = delay_seconds(entry)
+    after = replace(
+        state.without_process(), phase=Phase.DELAYED, until=now + delay, blacklisted=entry
+    )
+    attempt = f", death {entry.attempts} before it was loyal" if entry else ""
+    message = f"died ({text}{attempt}): spawning it again in {delay:.3g} s"
+    logged: tuple[Effect, ...] = (ev.Log(level="warning", message=message),)
+    return after, logged
 
 
 def status_text(status: int) -> str:

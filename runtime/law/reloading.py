@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from emperor.runtime import events as ev
 from emperor.runtime.events import Cause, Effect, Event
+from emperor.runtime.law.heartbeat import beat, missed, sign_of_life
 from emperor.runtime.law.state import (
     HOLD_SECONDS,
     KILL_AGAIN_SECONDS,
     STALE_SECONDS,
+    WORKERLESS_HEAL_SECONDS,
     Phase,
     Step,
     Vassal,
@@ -32,7 +34,7 @@ def want_reload(state: Vassal, reason: str, now: float) -> Step:
     wanted = replace(state, reload_wanted=reason)
     if needs_restart(state):
         after, effects = begin_stop(
-            replace(wanted, is_restarting=True), now, state.curse_seconds
+            replace(wanted, is_restarting=True), now, state.rules.curse_seconds
         )
         return after, (ev.Log(level="info", message=f"{reason}: restarting"), *effects)
     if state.phase is Phase.READY and state.accepted_at is not None:
@@ -53,65 +55,116 @@ def send_reload(state: Vassal, now: float) -> Step:
         reload_wanted=None,
         is_reload_ours=True,
         hold=None,
+        heartbeat_by=None,
         until=now + state.spec.reload_seconds,
     )
     text = f"{state.reload_wanted}: reloading"
     return after, (ev.Log(level="info", message=text), ev.Send(byte=Order.RELOAD))
 
 
-def deliver(state: Vassal, before: tuple[Effect, ...]) -> Step:
+def deliver(state: Vassal, before: tuple[Effect, ...], now: float) -> Step:
     """Give the process the config that it waits for."""
     assert state.spec is not None
     after = replace(
         state,
         running=state.spec,
+        is_reload_ours=False,
         asks_config=False,
         answer_by=None,
+        hold=None,
         until=None,
         reload_wanted=None,
     )
+    if not state.spec.has_workers:  # it will say nothing more
+        after = up_without_workers(after, now)
     return after, (*before, ev.Deliver(spec=state.spec))
 
 
 def asked(state: Vassal, now: float) -> Step:
     """Byte 2: the process is about to start over and waits for its config."""
     reloading = replace(
-        state, phase=Phase.RELOADING, accepted_at=None, hold=None, asks_config=True
+        state,
+        phase=Phase.RELOADING,
+        accepted_at=None,
+        hold=None,
+        heartbeat_by=None,
+        heal_at=None,
+        asks_config=True,
     )
     if state.pending is not None:
         return replace(reloading, answer_by=now + STALE_SECONDS), ()
     if state.is_reload_ours:
-        return deliver(replace(reloading, is_reload_ours=False), ())
+        return deliver(replace(reloading, is_reload_ours=False), (), now)
     after, effects = compile_now(reloading, Cause.ANSWER, if_stale=True)
     return replace(after, answer_by=now + STALE_SECONDS), effects
 
 
 def accepting(state: Vassal, now: float) -> Step:
     """Byte 5: requests are served from now on."""
-    after = replace(
+    after = up(state, now, heal_seconds=state.rules.heal_seconds)
+    return after, (ev.Log(level="info", message="accepts requests"),)
+
+
+def up(state: Vassal, now: float, *, heal_seconds: float | None) -> Vassal:
+    """It does what it is for; after so many seconds of that it counts as loyal."""
+    heals = heal_seconds is not None and not state.is_loyal
+    return replace(
         state,
         phase=Phase.READY,
         accepted_at=now,
         until=None,
         is_reload_ours=False,
         hold=now + HOLD_SECONDS if state.reload_wanted is not None else None,
+        heal_at=now + (heal_seconds or 0.0) if heals else None,
     )
-    return after, (ev.Log(level="info", message="accepts requests"),)
+
+
+def reported(state: Vassal, now: float) -> Step:
+    """Byte 1: the process is up. That is the last word of one without workers: its loyalty
+    is that it stays."""
+    if state.phase is not Phase.STARTING or state.running is None or state.running.has_workers:
+        return state, ()
+    return up_without_workers(state, now), (ev.Log(level="info", message="is up"),)
+
+
+def up_without_workers(state: Vassal, now: float) -> Vassal:
+    """It is up, as far as can be told."""
+    heal = state.rules.heal_seconds
+    return up(state, now, heal_seconds=WORKERLESS_HEAL_SECONDS if heal is None else heal)
+
+
+def loyal(state: Vassal, now: float) -> Step:
+    """Byte 17: the blacklist forgets it. One that never says "accepting" (a sub-emperor has no
+    requests to accept) is up as well."""
+    after = replace(state, is_loyal=True, blacklisted=None, heal_at=None)
+    effects: tuple[Effect, ...] = (ev.Log(level="debug", message="is loyal"),)
+    is_old_word = state.is_reload_ours or state.asks_config
+    if state.phase is Phase.READY or is_old_word:
+        return after, effects
+    after, more = accepting(after, now)
+    return after, effects + more
 
 
 def said(state: Vassal, event: Event, now: float) -> Step:
     """One byte from a process that is up."""
     assert isinstance(event, ev.Said)
+    state = replace(sign_of_life(state, now), has_reported=True)
     match event.byte:
+        case Word.SPAWNED:
+            return reported(state, now)
         case Word.ACCEPTING:
             return accepting(state, now)
         case Word.WANTS_CONFIG:
             return asked(state, now)
         case Word.LOYAL:
-            return state, (ev.Log(level="debug", message="is loyal"),)
+            return loyal(state, now)
+        case Word.HEARTBEAT:
+            return beat(state, now), ()
+        case Word.WANTS_ZERG if not state.is_zerg:
+            return state, (ev.WantZerg(),)
         case Word.LEAVING:
             after, effects = begin_stop(
-                replace(state, is_leaving=True), now, state.curse_seconds
+                replace(state, is_leaving=True), now, state.rules.curse_seconds
             )
             return after, (ev.Log(level="info", message="leaves of its own will"), *effects)
         case _:
@@ -119,21 +172,31 @@ def said(state: Vassal, event: Event, now: float) -> Step:
 
 
 def tick_alive(state: Vassal, event: Event, now: float) -> Step:
-    """A reload takes too long, a compile does, or a held reload may be sent."""
+    """A reload takes too long, a compile does, a heartbeat is missing, or a held reload may be
+    sent."""
     if state.until is not None and now >= state.until:
-        text = "does not reload in time: killing it"
-        after = replace(
-            state,
-            phase=Phase.STOPPING,
-            is_restarting=True,
-            until=now + KILL_AGAIN_SECONDS,
-            hold=None,
-            answer_by=None,
-        )
-        return after, (ev.Log(level="error", message=text), kill())
+        return too_late(state, now)
     if state.answer_by is not None and now >= state.answer_by and state.asks_config:
         text = "compiles too slowly: reloading with the last good config"
-        return deliver(state, (ev.Log(level="warning", message=text),))
+        return deliver(state, (ev.Log(level="warning", message=text),), now)
+    if state.heartbeat_by is not None and now >= state.heartbeat_by:
+        return missed(state, now)
+    if state.heal_at is not None and now >= state.heal_at:
+        text = "has been up long enough: as good as loyal"
+        after = replace(state, is_loyal=True, blacklisted=None, heal_at=None)
+        return after, (ev.Log(level="info", message=text),)
     if state.hold is not None and now >= state.hold and state.reload_wanted is not None:
         return send_reload(state, now)
     return state, ()
+
+
+def too_late(state: Vassal, now: float) -> Step:
+    """The process does not do what it was told to: it is killed, and spawned again."""
+    text = "shows no life" if state.is_hung else "does not reload in time"
+    after = replace(
+        state.at_rest(),
+        phase=Phase.STOPPING,
+        is_restarting=True,
+        until=now + KILL_AGAIN_SECONDS,
+    )
+    return after, (ev.Log(level="error", message=f"{text}: killing it"), kill())

@@ -18,7 +18,7 @@ def kill() -> ev.Signal:
 
 def order(state: Vassal) -> int:
     """The byte that tells a process to go."""
-    return Order.GRACEFUL_STOP if state.graceful else Order.STOP
+    return Order.GRACEFUL_STOP if state.rules.is_graceful else Order.STOP
 
 
 def begin_stop(state: Vassal, now: float, grace_seconds: float) -> Step:
@@ -26,21 +26,14 @@ def begin_stop(state: Vassal, now: float, grace_seconds: float) -> Step:
     effects: list[Effect] = [ev.Send(byte=order(state))]
     if state.running is not None and not state.running.has_master:
         effects.append(ev.Signal(signum=signal.SIGTERM))
-    after = replace(
-        state,
-        phase=Phase.STOPPING,
-        until=now + grace_seconds,
-        hold=None,
-        answer_by=None,
-        asks_config=False,
-    )
+    after = replace(state.at_rest(), phase=Phase.STOPPING, until=now + grace_seconds)
     return after, tuple(effects)
 
 
 def vanished_alive(state: Vassal, event: Event, now: float) -> Step:
     """The file is gone: so must be the process."""
     unwanted = replace(state, is_wanted=False, pending=None, serial=state.serial + 1)
-    after, effects = begin_stop(unwanted, now, state.curse_seconds)
+    after, effects = begin_stop(unwanted, now, state.rules.curse_seconds)
     return after, (ev.Log(level="info", message="its file is gone: stopping"), *effects)
 
 
@@ -50,22 +43,33 @@ def unwanted(state: Vassal, event: Event, now: float) -> Step:
         until = now + event.grace_seconds
         if state.phase is Phase.STOPPING:
             state = replace(state, until=min(state.until or until, until))
-        state = replace(state, curse_seconds=event.grace_seconds)
+        state = hurried(state, event.grace_seconds)
     return replace(state, is_wanted=False, is_restarting=False, pending=None), ()
+
+
+def hurried(state: Vassal, grace_seconds: float) -> Vassal:
+    """The same vassal, which gets no longer than that to go."""
+    return replace(state, rules=replace(state.rules, curse_seconds=grace_seconds))
 
 
 def gone(state: Vassal) -> Step:
     """The end: nothing is left to do."""
-    after = replace(
-        state,
-        phase=Phase.GONE,
-        is_wanted=False,
-        pending=None,
-        until=None,
-        hold=None,
-        answer_by=None,
-    )
+    after = replace(state.at_rest(), phase=Phase.GONE, is_wanted=False, pending=None)
     return after, (ev.Forget(),)
+
+
+def park(state: Vassal, text: str) -> Step:
+    """Let the vassal rest until its file changes or an operator starts it."""
+    parked = replace(
+        state.without_process(),
+        phase=Phase.PARKED,
+        is_leaving=False,
+        is_restarting=False,
+        is_urgent=False,
+        pending=None,
+        serial=state.serial + 1,
+    )
+    return parked, (ev.Unlisten(), ev.Log(level="info", message=text))
 
 
 def nothing_left(state: Vassal, event: Event, now: float) -> Step:
@@ -76,28 +80,28 @@ def nothing_left(state: Vassal, event: Event, now: float) -> Step:
 def leave(state: Vassal, event: Event, now: float) -> Step:
     """The Emperor goes: the process is told to."""
     assert isinstance(event, ev.Leave)
-    unwanted = replace(state, is_wanted=False, pending=None, curse_seconds=event.grace_seconds)
+    unwanted = replace(
+        hurried(state, event.grace_seconds), is_wanted=False, is_restarting=False, pending=None
+    )
     return begin_stop(unwanted, now, event.grace_seconds)
 
 
 def die(state: Vassal, event: Event, now: float) -> Step:
     """The Emperor goes now: the process is killed."""
     after = replace(
-        state,
+        state.at_rest(),
         phase=Phase.STOPPING,
         is_wanted=False,
         is_restarting=False,
         pending=None,
         until=now + KILL_AGAIN_SECONDS,
-        hold=None,
-        answer_by=None,
     )
     return after, (kill(),)
 
 
 def die_later(state: Vassal, event: Event, now: float) -> Step:
     """It is being spawned: it is killed as soon as its pid is known."""
-    return replace(state, is_wanted=False, curse_seconds=0.0), ()
+    return replace(hurried(state, 0.0), is_wanted=False), ()
 
 
 def tick_stopping(state: Vassal, event: Event, now: float) -> Step:

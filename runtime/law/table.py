@@ -8,10 +8,32 @@ from __future__ import annotations
 
 from emperor.runtime import events as ev
 from emperor.runtime.events import Event
-from emperor.runtime.law.compiling import compiled_alive, compiled_idle, compiled_later, noticed
+from emperor.runtime.law.commanding import (
+    halt,
+    halt_idle,
+    halt_later,
+    hurry,
+    reload,
+    reload_idle,
+    retry,
+    retry_idle,
+    start_idle,
+    start_later,
+    start_listening,
+)
+from emperor.runtime.law.compiling import (
+    compiled_alive,
+    compiled_idle,
+    compiled_in_queue,
+    compiled_later,
+    compiled_listening,
+    noticed,
+    noticed_in_queue,
+)
 from emperor.runtime.law.dying import exited
+from emperor.runtime.law.listening import not_listening
 from emperor.runtime.law.reloading import said, tick_alive
-from emperor.runtime.law.spawning import asked_to_reload, not_spawned, spawned, tick_idle
+from emperor.runtime.law.spawning import connected, may_start, not_spawned, spawned, tick_idle
 from emperor.runtime.law.state import ALIVE, IDLE, Action, Phase, Step, Vassal
 from emperor.runtime.law.stopping import (
     die,
@@ -47,7 +69,41 @@ TABLE: dict[tuple[Phase, type], Action] = {
         NotCompiled=compiled_idle,
         Fresh=compiled_idle,
         Tick=tick_idle,
-        Reload=asked_to_reload,
+        Reload=reload_idle,
+        Halt=halt_idle,
+        Start=start_idle,
+        Retry=retry_idle,
+        Vanished=nothing_left,
+        Leave=nothing_left,
+        Die=nothing_left,
+    ),
+    **_rows(
+        (Phase.LISTENING,),
+        Noticed=noticed,
+        Compiled=compiled_listening,
+        NotCompiled=compiled_listening,
+        Fresh=compiled_listening,
+        Connected=connected,
+        NotListening=not_listening,
+        Reload=reload,
+        Halt=halt_idle,
+        Start=start_listening,
+        Retry=retry,
+        Vanished=nothing_left,
+        Leave=nothing_left,
+        Die=nothing_left,
+    ),
+    **_rows(
+        (Phase.QUEUED,),
+        Noticed=noticed_in_queue,
+        Compiled=compiled_in_queue,
+        NotCompiled=compiled_in_queue,
+        Fresh=compiled_in_queue,
+        MayStart=may_start,
+        Reload=hurry,
+        Halt=halt_idle,
+        Start=hurry,
+        Retry=hurry,
         Vanished=nothing_left,
         Leave=nothing_left,
         Die=nothing_left,
@@ -60,7 +116,10 @@ TABLE: dict[tuple[Phase, type], Action] = {
         Fresh=compiled_later,
         Spawned=spawned,
         NotSpawned=not_spawned,
-        Reload=asked_to_reload,
+        Reload=reload,
+        Halt=halt_later,
+        Start=start_later,
+        Retry=retry,
         Vanished=unwanted,
         Leave=unwanted,
         Die=die_later,
@@ -74,7 +133,9 @@ TABLE: dict[tuple[Phase, type], Action] = {
         Said=said,
         Tick=tick_alive,
         Exited=exited,
-        Reload=asked_to_reload,
+        Reload=reload,
+        Halt=halt,
+        Retry=retry,
         Vanished=vanished_alive,
         Leave=leave,
         Die=die,
@@ -88,7 +149,10 @@ TABLE: dict[tuple[Phase, type], Action] = {
         Said=said_while_stopping,
         Tick=tick_stopping,
         Exited=exited,
-        Reload=asked_to_reload,
+        Reload=reload,
+        Halt=halt_later,
+        Start=start_later,
+        Retry=retry,
         Vanished=unwanted,
         Leave=unwanted,
         Die=die,

@@ -28,15 +28,15 @@ def is_absence(error: OSError) -> bool:
 def look(
     *, monitor: str, name: str, path: str, directory: str | None, nofollow: bool
 ) -> Finding:
-    """Look at a vassal's file; ``nofollow`` takes the stamp of a link and not of its target.
+    """Look at a vassal's file; with ``nofollow`` a link is the vassal, wherever it leads.
 
     The file itself is not opened: whether somebody holds it is ``is_held``'s to say.
     """
     linked = False
     try:
-        status = own = os.lstat(path)
-        if stat.S_ISLNK(own.st_mode):
-            linked = True
+        status = os.lstat(path)
+        linked = stat.S_ISLNK(status.st_mode)
+        if linked and not nofollow:
             status = os.stat(path)
     except OSError as error:
         if is_absence(error):
@@ -44,16 +44,15 @@ def look(
         # A directory that cannot be searched is one problem, however many files are in it.
         blamed = path if linked else os.path.dirname(path)
         return Unclear(problem=_cannot_look(blamed, error), path=blamed, linked=linked)
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISLNK(status.st_mode):
         return Missing(linked=linked, problem=_not_a_file(path, status.st_mode))
-    told = own if nofollow else status
     sighting = Sighting(
         monitor=monitor,
         name=name,
         path=path,
         directory=directory,
-        stamp=stamp_of(told),
-        attributes=attributes_of(told),
+        stamp=stamp_of(status),
+        attributes=attributes_of(status),
     )
     return Seen(sighting=sighting, linked=linked)
 

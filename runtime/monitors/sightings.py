@@ -1,4 +1,4 @@
-"""What a monitor sees of a vassal's file, and what it tells the controller about it."""
+"""What a monitor sees of a vassal, and what it tells the controller about it."""
 
 import os
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """Tells one content of a file from another: a new stamp means compile and reload."""
+    """Tells one content of a vassal from another: a new stamp means compile and reload."""
 
     mtime_ns: int
     size: int
-    inode: int
+    inode: int  # of a text: a hash of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +25,23 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """One vassal's file at one moment."""
+    """One vassal at one moment: its file, or the text that a plugin gives instead."""
 
     monitor: str  # the monitor's id, as the user wrote it
-    name: str  # relative to the directory of a dir monitor, else the path as glob gives it
-    path: str  # absolute
+    name: str  # relative to a dir's directory, a glob's path, or as a plugin calls it
+    path: str  # absolute; "" if there is a text and no file
     directory: str | None  # where the vassal starts; None: where the daemon is
     stamp: Stamp
     attributes: Attributes
+    file: str | None = None  # what is to be compiled, where that is not the name
+    text: str | None = None  # the config, where there is no file
+    socket: str | None = None  # the address of its on-demand socket, where a plugin gives it
+    extra: tuple[tuple[str, str], ...] = ()  # what else a plugin says of it, sorted
+
+    @property
+    def compiled_as(self) -> str:
+        """What a compile is asked for: the name, or the file that a plugin gave to it."""
+        return self.name if self.file is None else self.file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +89,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttributesChanged:
-    """Only ctime, owner, group or mode of a vassal's file differ."""
+    """Only ctime, owner, group or mode of a vassal's file differ, or a plugin's words on it."""
 
     sighting: Sighting
 

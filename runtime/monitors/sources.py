@@ -1,4 +1,5 @@
-"""Where vassals are looked for (``dir://``, ``glob://``, bare paths), and which names count."""
+"""Where vassals are looked for (``dir://``, ``glob://``, bare paths, plugins), and which names
+count."""
 
 import enum
 import os
@@ -6,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from emperor.compiler.directives import EXTENSIONS
+from emperor.runtime.monitors.plugins import installed
 from emperor.runtime.patterns import ANY, Component, component, has_magic
 
 NAME_LIMIT = 254  # bytes: the most that uWSGI's own Emperor takes
@@ -19,7 +21,7 @@ class Kind(enum.Enum):
 
 
 class UnknownMonitorError(ValueError):
-    """The scheme of a source is none of ours."""
+    """The scheme of a source is none of ours, and no plugin has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +35,25 @@ class Source:
     components: tuple[Component, ...]
 
 
-def parse_source(text: str, *, cwd: str, is_directory: Callable[[str], bool]) -> Source:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginSource:
+    """One place where a plugin looks; only the plugin knows what its URL means."""
+
+    id: str  # as the user gave it
+    scheme: str  # the name of the entry point
+    url: str  # with the scheme
+
+
+AnySource = Source | PluginSource
+
+
+def parse_source(
+    text: str, *, cwd: str, is_directory: Callable[[str], bool]
+) -> Source | PluginSource:
     """Read a source as the user gave it; relative ones are below ``cwd`` (absolute).
 
     A bare path is a directory if ``is_directory`` says so now, else a glob pattern.
-    Raises UnknownMonitorError for a scheme that we do not have.
+    Raises UnknownMonitorError for a scheme that neither we nor an installed plugin have.
     """
     scheme, separator, rest = text.partition("://")
     if not separator or "/" in scheme:
@@ -47,7 +63,14 @@ def parse_source(text: str, *, cwd: str, is_directory: Callable[[str], bool]) ->
         return Source(id=text, kind=Kind.DIRECTORY, root=root, prefix="", components=(ANY,))
     if scheme == "glob":
         return _glob_source(text, rest, cwd)
-    raise UnknownMonitorError(f"{text}: there is no monitor {scheme}://; use dir:// or glob://")
+    plugins = installed()
+    if scheme in plugins:
+        return PluginSource(id=text, scheme=scheme, url=text)
+    known = ", ".join(f"{name}://" for name in plugins) or "none"
+    raise UnknownMonitorError(
+        f"{text}: there is no monitor {scheme}://; use dir:// or glob://, or install a package"
+        f" that brings it (installed: {known})"
+    )
 
 
 def _glob_source(text: str, pattern: str, cwd: str) -> Source:

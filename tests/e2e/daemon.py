@@ -61,6 +61,8 @@ class Daemon:
         self._is_silent = False
         self._cursors: dict[str, int] = {}
         self.lines: list[Line] = []
+        if not any(word.startswith("--emperor-control") for word in words):
+            words = (*words, "--emperor-control", "none")  # not the machine's own daemon's
         read, write = os.pipe()
         self.process = subprocess.Popen(
             [*command, "run", *words, "--log-format", "json"],

@@ -4,6 +4,8 @@ import asyncio
 import os
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import IO
 
 import pytest
 
+from emperor.runtime.monitors import watch
 from emperor.runtime.monitors.scan import is_held
 from emperor.runtime.monitors.settings import Settings
 from emperor.runtime.monitors.sightings import (
@@ -328,6 +331,30 @@ def test_nofollow_looks_at_the_link_alone(base: str) -> None:
     asyncio.run(story())
 
 
+def test_nofollow_takes_a_link_for_the_vassal_wherever_it_leads(base: str) -> None:
+    async def story() -> None:
+        directory = vassals(base, "skeleton.skel")
+        link, target = f"{directory}/a.ini", f"{directory}/skeleton.skel"
+        os.symlink("skeleton.skel", link)
+        settings = Settings(settle_seconds=0.02, nofollow=True)
+        async with watching(directory, f"{directory}/*.ini", settings=settings) as post:
+            await post.hears("+a.ini", f"+{link}")
+            os.unlink(target)
+            os.mkdir(target)
+            post.tower.rescan()
+            os.utime(link, follow_symlinks=False)
+            await post.hears("~a.ini", f"~{link}")
+            os.symlink("nowhere", f"{directory}/new")
+            os.rename(f"{directory}/new", link)
+            await post.hears("~a.ini", f"~{link}")
+            os.lchown(link, os.getuid(), os.getgid())
+            await post.hears("%a.ini", f"%{link}")
+            os.unlink(link)
+            await post.hears("-a.ini", f"-{link}")
+
+    asyncio.run(story())
+
+
 def test_the_directory_may_go_and_come(base: str) -> None:
     async def story() -> None:
         directory = vassals(base, "a.ini")
@@ -542,6 +569,71 @@ def test_without_events_everything_is_looked_at_often(base: str) -> None:
             post.tower.close()
 
     asyncio.run(story())
+
+
+def test_where_other_hosts_may_write_everything_is_looked_at_often(
+    base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        directory = vassals(base, "a.ini")
+        os.link(f"{directory}/a.ini", f"{base}/same")
+        settings = Settings(settle_seconds=0.02, frequency_seconds=0.05)
+        # There is no such file system here. A write through another name of the file sends no
+        # events either.
+        monkeypatch.setattr(watch, "remote_file_system", lambda path: "nfs")
+        async with watching(directory, settings=settings) as post:
+            await post.hears("+a.ini", "!vassals")
+            write(f"{base}/same", "by another host")
+            await post.hears("~a.ini")
+
+    asyncio.run(story())
+
+
+#: A watchtower that may watch no more than so many directories.
+FEW_WATCHES = """
+import asyncio, os, sys
+from tests.processes.test_monitor_watch import *
+
+async def story(base):
+    with open("/proc/sys/user/max_inotify_watches", "w") as limit:
+        limit.write("3")
+    settings = Settings(settle_seconds=0.02, frequency_seconds=0.05)
+    os.makedirs(f"{base}/sites/a")
+    write(f"{base}/sites/a/x.ini")
+    async with watching(f"{base}/sites/*/x.ini", settings=settings) as post:
+        await post.hears(f"+{base}/sites/a/x.ini")
+        for site in "bcd":
+            os.mkdir(f"{base}/sites/{site}")
+            write(f"{base}/sites/{site}/x.ini")
+        await post.until(lambda: len(post.events) == 4)
+        assert sorted(told[0] for told in post.told()) == ["!", "+", "+", "+"], post.told()
+        (problem,) = (e for e in post.events if isinstance(e, Problem))
+        assert "raise fs.inotify.max_user_watches; looked at every 0.05 sec" in problem.message
+        for site in "abcd":
+            path = f"{base}/sites/{site}/x.ini"
+            post.events.clear()
+            os.utime(path)
+            await post.hears(f"~{path}")
+        os.unlink(f"{base}/sites/d/x.ini")
+        await post.hears(f"-{base}/sites/d/x.ini")
+
+asyncio.run(story(sys.argv[1]))
+"""
+
+
+def test_at_the_limit_of_watches_the_rest_is_looked_at_often(base: str) -> None:
+    # The limit of a user namespace is its own.
+    alone = ["unshare", "--user", "--map-root-user", "--"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("user namespaces are not to be had")
+    done = subprocess.run(
+        [*alone, sys.executable, "-c", FEW_WATCHES, base],
+        capture_output=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+        timeout=2 * DEADLINE_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_paths_of_the_controller_are_watched(base: str) -> None:

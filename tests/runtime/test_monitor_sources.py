@@ -1,5 +1,9 @@
 """How sources are read, and which names they mean."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from emperor.runtime.monitors.sources import (
@@ -15,7 +19,9 @@ from emperor.runtime.patterns import component, has_magic, unescape
 
 
 def parse(text: str, *, directories: tuple[str, ...] = ()) -> Source:
-    return parse_source(text, cwd="/home", is_directory=lambda path: path in directories)
+    source = parse_source(text, cwd="/home", is_directory=lambda path: path in directories)
+    assert isinstance(source, Source)
+    return source
 
 
 def test_a_dir_source() -> None:
@@ -50,8 +56,27 @@ def test_a_glob_starts_at_its_first_wildcard(
 
 
 def test_an_unknown_scheme_is_refused_by_name() -> None:
-    with pytest.raises(UnknownMonitorError, match="no monitor zmq://"):
+    with pytest.raises(UnknownMonitorError, match=r"no monitor zmq://; .*\(installed: none\)"):
         parse("zmq://tcp://127.0.0.1:5000")
+
+
+def test_only_a_scheme_that_is_not_ours_has_plugins_looked_for() -> None:
+    program = (
+        "import os, sys;"
+        "from emperor.runtime.monitors.sources import *;"
+        "parse_source('dir:///v', cwd='/', is_directory=os.path.isdir);"
+        "parse_source('/v/*.ini', cwd='/', is_directory=os.path.isdir);"
+        "import emperor.runtime.monitors.watchtower;"
+        "print([m for m in ('importlib.metadata', 'hashlib', 'json') if m in sys.modules])"
+    )
+    command = [sys.executable, "-S", "-c", program]
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, check=True, env=environment)
+    assert done.stdout.decode().strip() == "[]"
+
+
+def test_a_bare_path_with_a_scheme_in_the_middle_is_a_path() -> None:
+    assert parse("a/b://*.ini").kind is Kind.GLOB
 
 
 @pytest.mark.parametrize(

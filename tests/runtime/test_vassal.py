@@ -1,109 +1,27 @@
 """The law of a vassal, told as histories: what happens, and what is done about it."""
 
 import signal
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
+from tests.support.vassal_history import (
+    BARE,
+    KILL,
+    ONE,
+    RELOAD,
+    STOP,
+    TWO,
+    History,
+    ready,
+    reloading,
+    said,
+)
 
 from emperor.runtime import events as ev
-from emperor.runtime.events import Cause, Effect, Event
+from emperor.runtime.events import Cause
 from emperor.runtime.launch import LaunchSpec
-from emperor.runtime.law.state import HOLD_SECONDS, STALE_SECONDS, Phase, Vassal
-from emperor.runtime.law.table import step
+from emperor.runtime.law.state import HOLD_SECONDS, STALE_SECONDS, Phase
 from emperor.runtime.protocol import Order, Word
-
-ONE = LaunchSpec(
-    argv=("uwsgi", "--inherit", "emperor://site.ini"),
-    cwd="/vassals",
-    set=(),
-    unset=(),
-    delivered=(b"[uwsgi]\ngreeting = one\n",),
-    digest="one",
-    has_master=True,
-    reload_seconds=90,
-)
-TWO = replace(ONE, delivered=(b"[uwsgi]\ngreeting = two\n",), digest="two")
-BARE = replace(ONE, digest="bare", has_master=False)
-
-STOP, RELOAD = ev.Send(byte=Order.STOP), ev.Send(byte=Order.RELOAD)
-KILL = ev.Signal(signum=signal.SIGKILL, is_for_group=True)
-
-
-@dataclass
-class History:
-    """A vassal and what has been done about it; time passes only when told to."""
-
-    state: Vassal = field(default_factory=Vassal)
-    now: float = 1000.0
-    done: tuple[Effect, ...] = ()
-
-    def take(self, *events: Event) -> tuple[Effect, ...]:
-        """What is done about these events, log lines apart."""
-        self.done = ()
-        for event in events:
-            self.state, effects = step(self.state, event, self.now)
-            self.done += effects
-        return tuple(effect for effect in self.done if not isinstance(effect, ev.Log))
-
-    def said(self) -> list[str]:
-        """What was logged by the last ``take``."""
-        return [effect.message for effect in self.done if isinstance(effect, ev.Log)]
-
-    def wait(self, seconds: float) -> tuple[Effect, ...]:
-        """What is done by then: a tick comes when the state wants one."""
-        end, done = self.now + seconds, tuple[Effect, ...]()
-        while (deadline := self.state.deadline()) is not None and deadline <= end:
-            self.now = max(deadline, self.now)
-            done += self.take(ev.Tick())
-        self.now = end
-        return done
-
-    def compiled(self, spec: LaunchSpec = ONE) -> tuple[Effect, ...]:
-        """The last compile asked for has given a spec."""
-        return self.take(ev.Compiled(serial=self.state.serial, spec=spec))
-
-    def not_compiled(self, kept: LaunchSpec | None = None) -> tuple[Effect, ...]:
-        """The last compile asked for has given none."""
-        return self.take(ev.NotCompiled(serial=self.state.serial, kept=kept))
-
-    def fresh(self) -> tuple[Effect, ...]:
-        """Nothing has changed since the last good compile."""
-        return self.take(ev.Fresh(serial=self.state.serial))
-
-    def comes_back(self, spec: LaunchSpec) -> bool:
-        """Whether it is soon spawned with this spec, when every compile gives it."""
-        self.wait(2.0)
-        self.compiled(spec)
-        return (self.state.phase, self.state.running) == (Phase.SPAWNING, spec)
-
-    def is_compiling(self, cause: Cause, *, if_stale: bool = False) -> ev.Compile:
-        """The effect that asks for the compile that is under way."""
-        return ev.Compile(serial=self.state.serial, cause=cause, if_stale=if_stale)
-
-
-def said(word: Word) -> ev.Said:
-    return ev.Said(byte=word)
-
-
-def ready(spec: LaunchSpec = ONE, **fields: object) -> History:
-    """A vassal that has accepted requests for a while."""
-    history = History(replace(Vassal(), **fields))  # type: ignore[arg-type]
-    history.take(ev.Noticed())
-    assert history.compiled(spec) == (ev.Spawn(spec=spec),)
-    history.take(ev.Spawned(pid=7), said(Word.SPAWNED), said(Word.ACCEPTING))
-    history.now += 10
-    assert history.state.phase is Phase.READY
-    return history
-
-
-def reloading(spec: LaunchSpec = TWO) -> History:
-    """A vassal that was told to reload and has been given its config."""
-    history = ready()
-    history.take(ev.Noticed())
-    assert history.compiled(spec) == (RELOAD,)
-    assert history.take(said(Word.WANTS_CONFIG)) == (ev.Deliver(spec=spec),)
-    return history
-
 
 # -- coming up -------------------------------------------------------------------------
 
@@ -341,7 +259,7 @@ def test_a_restart_that_is_ignored_is_a_kill() -> None:
     ("graceful", "byte"), [(False, Order.STOP), (True, Order.GRACEFUL_STOP)]
 )
 def test_a_removed_one_is_told_to_go_and_forgotten(graceful: bool, byte: Order) -> None:
-    history = ready(graceful=graceful)
+    history = ready(is_graceful=graceful)
     assert history.take(ev.Vanished()) == (ev.Send(byte=byte),)
     assert history.take(ev.Exited(status=0)) == (ev.Forget(),)
     assert history.state.phase is Phase.GONE
@@ -407,7 +325,7 @@ def test_the_end_while_it_is_being_spawned() -> None:
 # -- dying -----------------------------------------------------------------------------
 
 
-def test_one_that_lived_is_spawned_at_once_one_that_did_not_later() -> None:
+def test_a_loyal_one_is_spawned_at_once_another_one_later() -> None:
     history = ready()
     wanted = history.take(ev.Exited(status=-9))
     assert wanted == (history.is_compiling(Cause.RESPAWN, if_stale=True),)
@@ -415,18 +333,25 @@ def test_one_that_lived_is_spawned_at_once_one_that_did_not_later() -> None:
     assert history.fresh() == (ev.Spawn(spec=ONE),)
     history.take(ev.Spawned(pid=8))
     assert history.take(ev.Exited(status=22)) == ()
-    assert history.said() == ["died (exit code 22): spawning it again in 1 s"]
+    assert history.said() == [
+        "died (exit code 22, death 1 before it was loyal): spawning it again in 1 s"
+    ]
     assert history.wait(0.99) == ()
     assert history.wait(0.01) != ()
     assert history.compiled(TWO) == (ev.Spawn(spec=TWO),)
 
 
-def test_an_edit_does_not_wait_for_the_delay() -> None:
-    history = ready()
+def test_an_edit_waits_for_one_second_after_a_death_and_not_for_the_throttle() -> None:
+    history = ready(throttle_step_seconds=60.0)
+    history.take(ev.Exited(status=1))
+    history.fresh()
+    history.take(ev.Spawned(pid=8), ev.Exited(status=1))
+    history.now += 0.4
     history.take(ev.Noticed())
-    history.compiled()
-    history.take(ev.Exited(status=1), ev.Noticed())
-    assert history.compiled(TWO) == (ev.Spawn(spec=TWO),)
+    assert history.compiled(TWO) == ()
+    assert history.wait(0.59) == ()
+    assert history.wait(0.02) != ()
+    assert history.fresh() == (ev.Spawn(spec=TWO),)
 
 
 def test_broken_on_disk_and_dead_it_runs_with_the_last_good_config() -> None:

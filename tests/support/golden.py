@@ -26,7 +26,8 @@ from emperor.compiler.plan import VassalPlan
 from emperor.compiler.render import render
 from emperor.compiler.spec import VassalCompile, compile_vassal
 from emperor.compiler.target import NEWEST, Target
-from emperor.compiler.vassal import Templates, VassalFile
+from emperor.compiler.vassal import VassalFile
+from emperor.runtime.compiling.worker import templates_from_data
 from emperor.runtime.reader import FileReader
 
 ROOT = Path(__file__).parents[1] / "golden"
@@ -103,13 +104,10 @@ def compile_golden(case: GoldenCase, root: str, name: str) -> VassalCompile:
     target = Target(
         version=settings.get("uwsgi", NEWEST), reads_json=settings.get("reads_json", "yajl")
     )
-    templates: dict[str, Any] = {
-        kind: tuple(texts) for kind, texts in settings.get("templates", {}).items()
-    }
     with _as_user(settings.get("user")):
         return compile_vassal(
             VassalFile(name=name, directory=root, monitor="golden"),
-            templates=Templates(**templates),
+            templates=templates_from_data(settings.get("templates", {})),
             environment={"PATH": "/usr/bin:/bin", **settings.get("environment", {})},
             reader=FileReader(cwd=root, allowed=frozenset(settings.get("allow", ()))),
             target=target,
@@ -131,7 +129,10 @@ def _as_user(name: str | None) -> Iterator[None]:
 
 
 def plan_text(plan: VassalPlan, root: str) -> str:
-    """What a case expects of a plan: all but the names, which differ between the formats."""
+    """What a case expects of a plan: all but the names, which differ between the formats.
+
+    How it is launched is shown where it is more than uWSGI's own name.
+    """
     data = plan.as_data()
     data["options"] = [
         ["{FORMAT}", "{VASSAL}"] if value == plan.name and key in _FORMATS else [key, value]
@@ -139,7 +140,8 @@ def plan_text(plan: VassalPlan, root: str) -> str:
     ]
     for own in ("monitor", "name", "section", "digest"):
         del data[own]
-    del data["launch"]["argv"]
+    if plan.launch.argv[:-1] == (Target().path, "--inherit"):
+        del data["launch"]["argv"]  # it says nothing but the name
     return json.dumps(data, indent=1).replace(root, "{DIR}") + "\n"
 
 

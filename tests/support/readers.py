@@ -23,10 +23,13 @@ HOST = Host(
 
 @dataclass(slots=True, kw_only=True)
 class DictReader:
-    """Files by their absolute path; directories are what lies above them."""
+    """Files and programs by their absolute path; directories are what lies above the files.
+    Commands print what ``outputs`` has for them."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
+    programs: frozenset[str] = frozenset()
+    outputs: Mapping[str, bytes] = field(default_factory=dict)
     cwd: str = "/srv/vassals"
 
     def _at(self, path: str) -> str:
@@ -45,6 +48,8 @@ class DictReader:
         raise Unreadable("source-denied", "no descriptors here")
 
     def run(self, command: str) -> bytes:
+        if command in self.outputs:
+            return self.outputs[command]
         raise Unreadable("source-denied", "no commands here")
 
     def fetch(self, url: str) -> bytes:
@@ -67,6 +72,9 @@ class DictReader:
 
     def is_readable(self, path: str) -> bool:
         return self.is_file(path) or self.is_directory(path)
+
+    def is_executable(self, path: str) -> bool:
+        return self._at(path) in self.programs
 
     def is_file(self, path: str) -> bool:
         return self.links.get(self._at(path), self._at(path)) in self.files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
@@ -224,14 +224,13 @@ def _settings(
 
 
 def _joined(templates: Templates, added: Templates) -> Templates:
-    from dataclasses import fields
-
-    merged = {
-        field.name: getattr(templates, field.name) + getattr(added, field.name)
-        for field in fields(added)
-        if field.name != "stdin_format"
-    }
-    return Templates(**merged)
+    """The Emperor's templates and those of the command line, which only adds to lists."""
+    lists = ("inherit_before", "include_before", "set", "inherit", "include")
+    return replace(
+        templates,
+        stdin_format=added.stdin_format,
+        **{name: getattr(templates, name) + getattr(added, name) for name in lists},
+    )
 
 
 class _Job(NamedTuple):

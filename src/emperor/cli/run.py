@@ -22,6 +22,14 @@ may be given on the command line as well (--vassal-set K=V, --uid www-data, ...)
 Signals: TERM, INT, QUIT bring everything down (twice: at once), HUP reloads all vassals.
 """
 
+#: What a service manager tells this process, and no other.
+_FOR_US_ALONE = frozenset(
+    """
+    NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID
+    LISTEN_FDS LISTEN_PID LISTEN_PIDFDID LISTEN_FDNAMES
+    """.split()
+)
+
 
 class _Usage(ValueError):
     """A word that makes no sense; the text says why."""
@@ -37,19 +45,30 @@ def main(words: list[str]) -> int:
     if rest is None:
         sys.stdout.write(HELP)
         return 0
+    from emperor.runtime.commission import Commission, NoConfig
     from emperor.runtime.compiling.start import ask_first, start_server
+    from emperor.runtime.guardian.descriptors import keep_private
 
+    commission = Commission.of(os.environ)
+    try:
+        texts = {} if commission is None else commission.texts(rest)
+    except (NoConfig, OSError) as error:
+        sys.stderr.write(f"emperor run: no config from the Emperor above: {error}\n")
+        return 1
+    keep_private()
     server = start_server()
-    first = ask_first(
-        server, {"op": "emperor", "arguments": rest, "environment": dict(os.environ)}
-    )
+    question = {
+        "op": "emperor",
+        "arguments": rest,
+        "environment": {k: v for k, v in os.environ.items() if k not in _FOR_US_ALONE},
+        "texts": texts,
+    }
+    first = ask_first(server, question)
     # asyncio would load OpenSSL, 4 MB that a daemon without TLS does not need
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
     from emperor.runtime.daemon import run
-    from emperor.runtime.guardian.descriptors import keep_private
 
-    keep_private()
-    return run(server, first, log_level=level, log_json=is_json)
+    return run(server, first, commission=commission, log_level=level, log_json=is_json)
 
 
 def _own_options(words: list[str]) -> tuple[list[str] | None, str | None, bool]:

@@ -1,0 +1,146 @@
+"""Puts together what governs the vassals, from the Emperor's configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from emperor.runtime import addresses
+from emperor.runtime.compilations import Compilations
+from emperor.runtime.compiling.client import CompileServer
+from emperor.runtime.controller import Controller
+from emperor.runtime.court import ThroneRoom
+from emperor.runtime.hooks import Hooks
+from emperor.runtime.keepsakes import Keepsakes
+from emperor.runtime.launcher import Launcher
+from emperor.runtime.law.gate import StartGate
+from emperor.runtime.law.rules import rules
+from emperor.runtime.monitors.settings import Settings
+from emperor.runtime.monitors.sources import AnySource
+from emperor.runtime.monitors.watchtower import Watchtower
+from emperor.runtime.preparing import processors
+from emperor.runtime.processes import Processes
+from emperor.runtime.roster import Roster
+from emperor.runtime.sockets import Listener, listen, parse_mode, parse_owner
+from emperor.runtime.views import Key
+
+log = logging.getLogger("emperor")
+
+#: Starts under way in the first population, for each processor.
+STARTS_PER_PROCESSOR = 4
+
+
+class Government:
+    """The controller and all it works with; made inside a running loop.
+
+    ``config`` is the Emperor's configuration, ``hooks`` its compiled hooks, ``environment`` what
+    vassals get. ``on_empty`` is called when nothing is left after a shutdown.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Mapping[str, Any],
+        hooks: Mapping[str, list[list[str]]],
+        environment: Mapping[str, str],
+        compiler: CompileServer,
+        processes: Processes,
+        on_empty: Callable[[], None],
+    ) -> None:
+        self._config = config
+        roster = Roster()
+        self.gate = _gate(config)
+        self.court = ThroneRoom(roster)
+        self.controller = self.court.controller = Controller(
+            roster=roster,
+            rules=rules(config),
+            gate=self.gate,
+            most_zergs=config["broodlord"],
+            on_change=self.court.announce,
+            on_empty=on_empty,
+        )
+        self.controller.compilations = self.compilations = Compilations(
+            compiler=compiler,
+            roster=roster,
+            keepsakes=_keepsakes(config["state_directory"]),
+            watches_includes=config["watch_includes"],
+            feed=self.controller.tell,
+        )
+        self.controller.launcher = Launcher(
+            processes=processes,
+            environment=environment,
+            listen=_opener(config),
+            captures_output=config["captures_output"],
+            feed=self.controller.tell,
+        )
+        self.controller.hooks = self.hooks = Hooks(
+            hooks,
+            spawner=processes,
+            environment=environment,
+            timeout_seconds=config["hook_timeout_seconds"],
+            log=_log,
+            on_idle=self.controller.check_empty,
+        )
+
+    def open(self, sources: Iterable[AnySource]) -> None:
+        """Find the vassals, and follow what becomes of their files."""
+        config = self._config
+        watchtower = Watchtower(
+            loop=asyncio.get_running_loop(),
+            sources=sources,
+            settings=Settings(
+                settle_seconds=config["settle_seconds"],
+                frequency_seconds=config["freq_seconds"] or 3.0,
+                nofollow=config["nofollow"],
+                extra_extensions=tuple(config["templates"]["extra_extensions"]),
+            ),
+            on_event=self.controller.on_sight,
+            on_touched=self.compilations.touched,
+            on_first_look=self.controller.first_look_is_over,
+        )
+        self.compilations.watchtower = watchtower
+        watchtower.start()
+
+    def close(self) -> None:
+        """Look for vassals no more; those that are there stay."""
+        if self.compilations.watchtower is not None:
+            self.compilations.watchtower.close()
+            self.compilations.watchtower = None
+
+
+def _gate(config: Mapping[str, Any]) -> StartGate[Key]:
+    limit = config["start_limit"]
+    return StartGate(
+        limit=STARTS_PER_PROCESSOR * processors() if limit is None else max(limit, 0),
+        step_seconds=config["throttle_milliseconds"] / 1000,
+        cap_seconds=config["max_throttle_milliseconds"] / 1000,
+    )
+
+
+def _opener(config: Mapping[str, Any]) -> Callable[[str], Listener]:
+    """What opens an on-demand socket at an address. Raises ValueError for a mode or an owner
+    that cannot be."""
+    mode = parse_mode(config["on_demand_mode"])
+    owner = (
+        None if config["on_demand_owner"] is None else parse_owner(config["on_demand_owner"])
+    )
+
+    def open_socket(text: str) -> Listener:
+        try:
+            address = addresses.parse(text)
+        except ValueError as error:
+            raise OSError(str(error)) from None
+        return listen(address, backlog=config["on_demand_backlog"], mode=mode, owner=owner)
+
+    return open_socket
+
+
+def _keepsakes(directory: str | None) -> Keepsakes | None:
+    return None if directory is None else Keepsakes(os.path.abspath(directory))
+
+
+def _log(level: int, vassal: str, message: str) -> None:
+    log.log(level, message, extra={"vassal": vassal})

@@ -1,0 +1,1 @@
+"""The Imperial Bureau of Statistics: the document, and the servers that hand it out."""
