@@ -58,6 +58,10 @@ def plugin_of(name: str) -> str:
     return bare if bare in known else name
 
 
+#: The setter of options that are ours and not uWSGI's.
+OWN_SETTER = "ours"
+
+
 def canonical(name: str) -> str:
     """The name under which an option and its aliases override one another."""
     facts = everything().get(name)

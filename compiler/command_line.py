@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from emperor.compiler.catalogue import OWN_SETTER
 from emperor.compiler.evaluation import CUSTOM, Evaluation, ascii_lower
 from emperor.compiler.immediate import load_by_ending
 from emperor.compiler.source import Origin, Source
@@ -126,7 +127,11 @@ class CommandLine:
         return _Long(name=name, argument=facts["argument"], value=name)
 
     def _options(self) -> Iterator[_Long]:
+        """What may be abbreviated: our own options must be written out, so that they never
+        make uWSGI's abbreviations mean two things."""
         for number, facts in enumerate(self.run.options()):
+            if facts["setter"] == OWN_SETTER:
+                continue
             value = facts.get("shortcut") or number
             yield _Long(name=facts["name"], argument=facts["argument"], value=value)
         for name, template in self.run.custom.items():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from emperor.compiler.catalogue import Facts, canonical, everything
+from emperor.compiler.catalogue import OWN_SETTER, Facts, canonical, everything
 from emperor.compiler.diagnostics import Diagnostics
 from emperor.compiler.effective import is_steering
 from emperor.compiler.evaluation import Entry, boolean, leading_number
@@ -25,7 +25,7 @@ def _own(name: str, argument: str = "required") -> Facts:
         "kind": "string" if argument == "required" else "bool",
         "repeatable": False,
         "plugin": "core",
-        "setter": "ours",
+        "setter": OWN_SETTER,
     }
 
 

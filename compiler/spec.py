@@ -77,7 +77,7 @@ class VassalCompile:
                 unset=self._inherited.unset,
                 socket=self._launching.socket,
             ),
-            policies=_policies(self.compiled),
+            policies=_policies(self.compiled, socket=self._launching.socket),
         )
 
 
@@ -139,7 +139,7 @@ def _inherited(environment: tuple[tuple[str, str], ...]) -> _Inherited:
     )
 
 
-def _policies(compiled: Compiled) -> Policies:
+def _policies(compiled: Compiled, *, socket: str | None) -> Policies:
     from emperor.compiler.plan import RELOAD_GRACE_SECONDS, Policies
 
     last = dict(compiled.options)
@@ -150,7 +150,7 @@ def _policies(compiled: Compiled) -> Policies:
     ]
     return Policies(
         has_master=boolean(last["master"]) if "master" in last else True,
-        has_workers=_has_workers(last),
+        has_workers=socket is not None or _has_workers(last),
         reload_seconds=min(max([60, *mercies]), 86_400) + RELOAD_GRACE_SECONDS,
     )
 

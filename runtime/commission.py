@@ -1,8 +1,8 @@
 """What the Emperor above gives to a daemon that is itself a vassal: descriptors and configs.
 
-As uWSGI's sub-Emperors do (documentation "The uWSGI Emperor", "Running an Emperor of Emperors"):
-the socket in ``UWSGI_EMPEROR_FD`` carries one byte a message; a config that comes over the pipe
-in ``UWSGI_EMPEROR_FD_CONFIG`` is named ``emperor://`` on the command line.
+As for uWSGI's sub-Emperors the socket in ``UWSGI_EMPEROR_FD`` carries one byte a message; a
+config that comes over the pipe in ``UWSGI_EMPEROR_FD_CONFIG`` is named ``emperor://`` on the
+command line.
 """
 
 from __future__ import annotations

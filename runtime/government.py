@@ -36,8 +36,8 @@ STARTS_PER_PROCESSOR = 4
 class Government:
     """The controller and all it works with; made inside a running loop.
 
-    ``config`` is the Emperor's configuration, ``hooks`` its compiled hooks, ``environment`` what
-    vassals get. ``on_empty`` is called when nothing is left after a shutdown.
+    ``config`` is the Emperor's configuration, ``hooks`` its compiled hooks, ``environment``
+    what vassals get. ``on_empty`` is called when nothing is left after a shutdown.
     """
 
     def __init__(

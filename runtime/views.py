@@ -71,7 +71,7 @@ class Court(Protocol):
         """All vassals, in the order in which they came."""
 
     def find(self, name: str) -> tuple[Key, ...]:
-        """The vassals of that name: NAME, MONITOR//NAME, or NAME:zerg; none if there is none."""
+        """The vassals of that name: NAME, MONITOR//NAME, or NAME:zerg for all its zergs."""
 
     def view(self, key: Key) -> VassalView | None:
         """One vassal; nothing if it is gone."""

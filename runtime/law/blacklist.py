@@ -1,8 +1,8 @@
 """Vassals that die before they are loyal: how often they did, and how long they wait. Pure.
 
-As in uWSGI (documentation "The uWSGI Emperor", blacklist and throttling), but that the throttle
-stays at its maximum, where uWSGI halves it, and that nothing is tried sooner than a second after
-its death, whatever the throttle says.
+As in uWSGI (documentation "The uWSGI Emperor", blacklist and throttling), but that the
+throttle stays at its maximum, where uWSGI halves it, and that nothing is tried sooner than a
+second after its death, whatever the throttle says.
 """
 
 from __future__ import annotations

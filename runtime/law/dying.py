@@ -18,7 +18,7 @@ def exited(state: Vassal, event: Event, now: float) -> Step:
     """The process is dead: whether and when there is another one."""
     assert isinstance(event, ev.Exited)
     after, effects = _what_next(replace(state, died_at=now), event.status, now)
-    return after, (*effects, ev.Hook(moment="stop"))
+    return after, (ev.Hook(moment="stop"), *effects)
 
 
 def _what_next(state: Vassal, status: int, now: float) -> Step:
@@ -63,8 +63,9 @@ def _died(state: Vassal, text: str, now: float) -> Step:
     after = replace(
         state.without_process(), phase=Phase.DELAYED, until=now + delay, blacklisted=entry
     )
-    attempt = f", death {entry.attempts} before it was loyal" if entry else ""
-    message = f"died ({text}{attempt}): spawning it again in {delay:.3g} s"
+    message = f"died ({text}): spawning it again in {delay:.3g} s"
+    if entry is not None and entry.attempts > 1:
+        message += f" (died {entry.attempts} times before it was loyal)"
     logged: tuple[Effect, ...] = (ev.Log(level="warning", message=message),)
     return after, logged
 

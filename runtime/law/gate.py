@@ -3,9 +3,9 @@
 No clock and no I/O: moments are monotonic seconds and come from outside. Two lanes lead
 through the gate. The vassals that were there when the Emperor came start a few at a time, each
 making place for the next when it has said its first word. Whoever starts later passes the start
-throttle of uWSGI (documentation "The uWSGI Emperor", throttling): a start within a second of the
-one before adds ``step`` to the level and is delayed by it, one that is not halves the level. A
-delayed start delays nobody else.
+throttle of uWSGI (documentation "The uWSGI Emperor", throttling): a start within a second of
+the one before adds a step to the level and is delayed by it, one that is not halves the level.
+A delayed start delays nobody else.
 """
 
 from __future__ import annotations

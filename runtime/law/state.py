@@ -18,7 +18,7 @@ HOLD_SECONDS = 0.5
 #: How long a compile may take before the last good config is used (a vassal waits 5 s).
 STALE_SECONDS = 3.0
 
-#: One without workers (a router) never says that it is loyal: it is, when it has been up so long.
+#: One without workers (a router) never says that it is loyal: it is, when it was up so long.
 WORKERLESS_HEAL_SECONDS = 10.0
 
 #: Exit code by which a vassal asks not to be spawned again.

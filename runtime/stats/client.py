@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import socket
+import struct
 from collections.abc import Callable
 
 #: How long a reader may take for everything, in seconds.
@@ -19,6 +20,9 @@ LINGER_SECONDS = 2.0
 LINGER_BYTES = 64 * 1024
 
 _WRITE_BYTES = 256 * 1024
+
+#: For SO_LINGER: on, and for no time.
+_AT_ONCE = struct.pack("ii", 1, 0)
 
 _HTTP_HEAD = (
     "HTTP/1.1 200 OK\r\n"
@@ -98,6 +102,9 @@ class Client:
         """Let go of it."""
         if self.phase is Phase.CLOSED:
             return
+        if self.phase is Phase.WRITING:
+            # a TCP reader is to see that this is not all, and the kernel to forget what it has
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self.phase = Phase.CLOSED
         self._loop.remove_reader(self._number)
         self._loop.remove_writer(self._number)

@@ -1,7 +1,7 @@
 """The Emperor's own options: ours beside uWSGI's, and what becomes of each."""
 
 import pytest
-from tests.support.readers import compile_text
+from tests.support.readers import DictReader, compile_text
 
 from emperor.compiler.catalogue import everything
 from emperor.compiler.diagnostics import Diagnostics, Severity
@@ -13,6 +13,8 @@ from emperor.compiler.emperor_options import (
     EmperorConfig,
     emperor_config,
 )
+from emperor.compiler.pipeline import compile_arguments
+from emperor.compiler.target import Target
 
 OWN = [facts["name"] for facts in OWN_OPTIONS]
 
@@ -32,21 +34,20 @@ def test_an_own_option_is_no_option_of_uwsgi_nor_short_for_one(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_no_option_of_uwsgi_is_the_beginning_of_an_own_one(name: str) -> None:
-    # "emperor" is one of all, and getopt takes an exact name before any other
-    assert [o for o in everything() if name.startswith(o)] in ([], ["emperor"])
-
-
-@pytest.mark.parametrize("name", OWN)
 def test_an_abbreviation_that_uwsgi_takes_means_the_same_beside_ours(name: str) -> None:
-    for end in range(1, len(name)):
-        short = name[:end]
-        meant = [other for other in everything() if other.startswith(short)]
-        assert len(meant) != 1 or short in everything(), f"{short} was short for {meant}"
-
-
-def test_no_own_option_is_another_ones_abbreviation() -> None:
-    assert [(a, b) for a in OWN for b in OWN if a != b and b.startswith(a)] == []
+    for end in range(len("emperor-"), len(name)):
+        words = [f"--{name[:end]}", "5"]
+        alone, beside = (
+            compile_arguments(
+                words,
+                environment={},
+                reader=DictReader(),
+                target=Target(),
+                further_options=further,
+            )
+            for further in ((), OWN_OPTIONS)
+        )
+        assert (alone.ok, alone.options) == (beside.ok, beside.options) or name[:end] in OWN
 
 
 def test_every_option_that_is_obeyed_or_ignored_exists() -> None:

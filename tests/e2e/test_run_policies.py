@@ -26,7 +26,7 @@ def test_exit_code_26_parks_until_the_file_changes(one_town: Town) -> None:
     town = one_town
     town.put("site.ini", "one", put_app(town, EXILE))
     with reign(*town.words) as daemon:
-        daemon.expect("died (exit code 26): waiting until its file changes", "site.ini")
+        daemon.expect("has left (exit code 26): waiting until its file changes", "site.ini")
         os.chmod(town.path("site.ini"), 0o600)  # this is none
         town.put("fence.ini", "fence")
         daemon.up("fence.ini")

@@ -59,18 +59,20 @@ def test_tcp_is_told_its_port(text: str) -> None:
 
 
 def test_all_ipv6_addresses_are_all_ipv4_addresses_too() -> None:
-    with listening("[::]:0") as listener:
-        with (
-            socket.create_connection(("127.0.0.1", listener.address.port)) as client,
-            listener.socket.accept()[0] as accepted,
-        ):
-            assert accepted.getpeername()[:2] == ("::ffff:127.0.0.1", client.getsockname()[1])
+    with (
+        listening("[::]:0") as listener,
+        socket.create_connection(("127.0.0.1", listener.address.port)) as client,
+        listener.socket.accept()[0] as accepted,
+    ):
+        assert accepted.getpeername()[:2] == ("::ffff:127.0.0.1", client.getsockname()[1])
 
 
 def test_a_port_in_use_is_named() -> None:
-    with listening("127.0.0.1:0") as listener:
-        with pytest.raises(OSError, match=f"on 127.0.0.1:{listener.address.port}: Address"):
-            listen(listener.address, backlog=5)
+    with (
+        listening("127.0.0.1:0") as listener,
+        pytest.raises(OSError, match=f"on 127.0.0.1:{listener.address.port}: Address"),
+    ):
+        listen(listener.address, backlog=5)
 
 
 def test_an_abstract_name() -> None:

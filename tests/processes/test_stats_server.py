@@ -64,7 +64,11 @@ async def serving(
 async def connected(address: Address) -> socket.socket:
     opened = socket.socket(address.family, socket.SOCK_STREAM)
     opened.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(opened, address.for_kernel)
+    try:
+        await asyncio.get_running_loop().sock_connect(opened, address.for_kernel)
+    except OSError:
+        opened.close()
+        raise
     return opened
 
 
@@ -83,7 +87,7 @@ async def answer(address: Address) -> Any:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    while not condition():
+    while not condition():  # noqa: ASYNC110 (the server tells nobody of its clients)
         await asyncio.sleep(0.005)
 
 
@@ -109,7 +113,7 @@ def test_every_kind_of_socket_says_the_same(tmp_path: Path) -> None:
         async with serving(*texts) as (_, addresses):
             for address in addresses:
                 assert await answer(address) == document(VIEWS, FACTS)
-        assert list(tmp_path.iterdir()) == []
+        assert os.listdir(tmp_path) == []
 
     tell(story)
 
@@ -179,7 +183,7 @@ def test_what_is_shown_is_never_older_than_the_question() -> None:
             yield b"%d" % number
 
         async with serving(made=made) as (_, (address,)):
-            for number in range(1, 4):  # noqa: B007: made() reads it
+            for number in range(1, 4):
                 assert await answer(address) == number
 
     tell(story)
@@ -252,9 +256,8 @@ def test_one_too_many_drops_the_oldest() -> None:
             first = await connected(address)
             await until(lambda: server.clients == 1)
             others = [await connected(address) for _ in range(MOST_CLIENTS)]
-            with pytest.raises(ConnectionResetError):  # it had not got all, and must know
-                assert len(await rest_of(first)) == len(large)
-                raise AssertionError("it was not dropped")
+            with pytest.raises(ConnectionResetError):  # it has not got all, and must know
+                await rest_of(first)
             assert server.clients == MOST_CLIENTS
             assert await rest_of(others[-1]) == large
             for opened in others:
@@ -268,11 +271,20 @@ def test_old_documents_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(servers, "MOST_UNSENT_BYTES", 20_000_000)
 
     async def story() -> None:
-        async with serving(made=lambda: iter((bytes(8_000_000),))) as (server, (address,)):
-            slow = []
-            for number in range(3):
-                slow.append(await connected(address))
-                await until(lambda: server.clients > number)  # noqa: B023: at once
+        begun = 0
+
+        def made() -> Iterator[bytes]:
+            nonlocal begun
+            begun += 1
+            yield bytes(8_000_000)
+
+        async with serving(made=made) as (server, (address,)):
+            slow = [await connected(address)]
+            await until(lambda: begun == 1)
+            slow.append(await connected(address))
+            await until(lambda: begun == 2)
+            slow.append(await connected(address))
+            await until(lambda: server.clients == 3)
             await until(lambda: server.clients == 2)
             assert len(await rest_of(slow[2])) == 8_000_000
             for opened in slow:
@@ -299,7 +311,9 @@ def test_without_descriptors_it_waits_and_does_not_spin(
 
     async def story() -> None:
         async with serving() as (_, (address,)):
-            waiting = await connected(address)
+            # without a turn of the loop, in which it would be accepted
+            waiting = socket.create_connection((address.name, address.port))
+            waiting.setblocking(False)
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             highest = max(int(name) for name in os.listdir("/proc/self/fd"))
             fillers: list[int] = []
@@ -348,7 +362,7 @@ def test_sockets_of_systemd_by_number_and_name(tmp_path: Path) -> None:
         for listener in listeners:
             assert await answer(listener.address) == document(VIEWS, FACTS)
         server.close()
-        assert (tmp_path / "stats").is_socket()  # systemd's, not ours
+        assert os.listdir(tmp_path) == ["stats"]  # systemd's, not ours
 
     tell(story)
 

@@ -111,11 +111,13 @@ def test_the_blacklist_is_dated() -> None:
     life.take(ev.Spawned(pid=7), ev.Exited(status=1))
     first = life.seconds
     assert (life.chronicle.first_attempt, life.chronicle.last_attempt) == (first, first)
-    life.take(ev.Tick(), ev.Fresh(serial=life.state.serial), ev.Spawned(pid=8))
-    life.take(ev.Exited(status=1))
+    life.take(ev.Tick())
+    life.compiled()
+    life.take(ev.Spawned(pid=8), ev.Exited(status=1))
     assert (life.chronicle.first_attempt, life.chronicle.last_attempt) == (first, life.seconds)
-    life.take(ev.Retry(), ev.Fresh(serial=life.state.serial), ev.Spawned(pid=9))
-    life.take(ev.Exited(status=1))  # forgotten: it begins again
+    life.take(ev.Retry())  # forgotten: it begins again
+    life.compiled()
+    life.take(ev.Spawned(pid=9), ev.Exited(status=1))
     assert life.chronicle.first_attempt == life.chronicle.last_attempt == life.seconds
 
 

@@ -23,7 +23,7 @@ BEAT = said(Word.HEARTBEAT)
 
 
 def beating() -> History:
-    """One that sends heartbeats and has been silent ever since: 30 s are allowed, 10 s grace."""
+    """One that sends heartbeats; 30 s of silence are allowed, then 10 s of grace."""
     history = ready()
     history.take(BEAT)
     return history

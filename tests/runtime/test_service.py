@@ -225,7 +225,8 @@ from emperor.runtime.service import VARIABLES, take_listen_fds
 if os.environ.get("LISTEN_PID") == "mine": os.environ["LISTEN_PID"] = str(os.getpid())
 taken = take_listen_fds(os.environ, os.getpid())
 left = [name for name in VARIABLES if name in os.environ]
-kept = [n for n in range(3, 8) if os.path.exists(f"/proc/self/fd/{n}") and os.get_inheritable(n)]
+there = [n for n in range(3, 8) if os.path.exists(f"/proc/self/fd/{n}")]
+kept = [n for n in there if os.get_inheritable(n)]
 print([(name, s.fileno(), s.getsockname()[1]) for name, s in taken], left, kept)
 """
 

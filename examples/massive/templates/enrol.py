@@ -2,8 +2,8 @@
 
 An entry lives for six seconds and is written again every two. So the order in which routers and
 sites start does not matter, a router that starts again is told everything anew, and a site that
-is gone is forgotten. It does not take itself out: workers end at a reload, too, and requests are
-to wait at the socket then, which stays.
+is gone is forgotten. It does not take itself out: workers end at a reload, too, and requests
+are to wait at the socket then, which stays.
 """
 
 import os

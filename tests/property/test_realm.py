@@ -1,0 +1,216 @@
+"""A realm of vassals that share one gate: 100,000 events, and none is lost, none is too many."""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.support.states_page import EDGES
+from tests.support.vassal_world import Clock, Tally, World, gate_of
+
+from emperor.runtime import events as ev
+from emperor.runtime.law.state import Phase, Vassal
+
+NAMES = ("a.ini", "b.ini", "c.ini", "d.ini", "e.ini", "f.ini")
+
+#: At most so many zergs, as with ``emperor-broodlord``, and so many first starts at a time.
+MOST_ZERGS, START_LIMIT = 2, 2
+
+#: More turns than any realm needs to come to rest.
+MANY = 3000
+
+_OF_THE_FILE = (World.edit, World.chmod, World.touch_include, World.remove)
+_ON_THE_WAY = (Phase.SPAWNING, Phase.STOPPING)
+
+
+@dataclass
+class Realm:
+    """Files, vassals and zergs, one clock, one gate; ``chance`` decides what happens."""
+
+    chance: random.Random
+    tally: Tally
+    clock: Clock = field(default_factory=Clock)
+    worlds: dict[str, World] = field(default_factory=dict)
+    files: set[str] = field(default_factory=set)
+    is_ending: bool = False
+
+    def __post_init__(self) -> None:
+        self.gate = gate_of(START_LIMIT)
+
+    # -- who is there --------------------------------------------------------------------------
+
+    def _welcome(self, name: str, *, is_first: bool, is_zerg: bool = False) -> World:
+        return World(
+            name=name,
+            clock=self.clock,
+            gate=self.gate,
+            tally=self.tally,
+            peers=self.worlds,
+            on_zerg=lambda: self._zerg_of(name),
+            state=Vassal(is_zerg=is_zerg, seed=len(name)),
+            version=self.chance.randrange(100),
+            is_first=is_first,
+        )
+
+    def _zerg_of(self, name: str) -> None:
+        zergs = [world for world in self.worlds.values() if world.state.is_zerg]
+        if len(zergs) < MOST_ZERGS and not self.is_ending:
+            number = self.chance.randrange(10**6)
+            self._welcome(f"{name}:zerg:{number}", is_first=False, is_zerg=True).edit()
+
+    def _made_of(self, name: str) -> list[World]:
+        """The zergs of a file, then the vassal itself."""
+        worlds = self.worlds.items()
+        zergs = [world for key, world in worlds if key.startswith(f"{name}:")]
+        return [*zergs, self.worlds[name]]
+
+    # -- what happens --------------------------------------------------------------------------
+
+    def populate(self) -> None:
+        """Files that are there when the Emperor comes."""
+        for name in self.chance.sample(NAMES, self.chance.randrange(len(NAMES) + 1)):
+            self.files.add(name)
+            self._welcome(name, is_first=True).edit()
+        self.check()
+
+    def act(self) -> None:
+        """Something happens."""
+        dice = self.chance.random()
+        if dice < 0.10 and not self.is_ending:
+            self._new_file()
+        elif dice < 0.25:
+            self._wait(self.chance.choice((0.01, 0.1, 0.5, 1.0, 5.0)))
+        elif dice < 0.27:
+            self._wait(100.0)
+        elif dice < 0.29:
+            self._tell_all(self.chance.choice((ev.Retry(), ev.Reload())))
+        elif self.worlds:
+            self._meddle(self.chance.choice(list(self.worlds.values())))
+        self.check()
+
+    def _new_file(self) -> None:
+        name = self.chance.choice(NAMES)
+        if name not in self.worlds:
+            self._welcome(name, is_first=False)
+        self.files.add(name)
+        for world in self._made_of(name):
+            world.edit()
+
+    def _tell_all(self, event: ev.Event) -> None:
+        for world in tuple(self.worlds.values()):
+            world.feed(event)
+
+    def _meddle(self, world: World) -> None:
+        """Something happens to one of them; what happens to a file, happens to its zergs."""
+        if self.chance.random() < 0.4 and world.carry_on():
+            return
+        action = self.chance.choice(world.possible())
+        if action not in _OF_THE_FILE:
+            action(world)
+            return
+        name = world.name.partition(":")[0]
+        if self.is_ending:
+            return
+        if action is World.remove:
+            self.files.discard(name)
+        elif name not in self.files and action is World.edit:
+            self.files.add(name)
+        for one in self._made_of(name) if name in self.worlds else ():
+            action(one)
+
+    def end(self, *, is_sudden: bool) -> None:
+        """The Emperor goes."""
+        self.is_ending = True
+        for world in tuple(self.worlds.values()):
+            (World.die if is_sudden else World.leave)(world)
+        self.check()
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def _dues(self, worlds: Iterable[World]) -> list[float]:
+        times = [self.gate.deadline(), *(world.state.deadline() for world in worlds)]
+        return [moment for moment in times if moment is not None]
+
+    def _tick(self, due: float) -> None:
+        self.clock.now = max(self.clock.now, due)
+        for world in tuple(self.worlds.values()):
+            world.on_time()
+            world.admit()
+        if not self.worlds:
+            assert self.gate.due(self.clock.now) == [], "a start of nobody"
+
+    def _wait(self, seconds: float) -> None:
+        end = self.clock.now + seconds
+        while (due := min(self._dues(self.worlds.values()), default=end + 1)) <= end:
+            self._tick(due)
+            self._bury()
+        self.clock.now = max(self.clock.now, end)
+
+    # -- what must hold ------------------------------------------------------------------------
+
+    def _bury(self) -> None:
+        for name, world in tuple(self.worlds.items()):
+            if world.state.phase is Phase.GONE:
+                assert world.forgotten == 1
+                del self.worlds[name]
+                assert name not in self.files or self.is_ending, "lost"
+
+    def check(self) -> None:
+        """None is lost, and none is left whose file is gone but for those on their way."""
+        self._bury()
+        if self.is_ending:
+            assert all(world.state.phase in _ON_THE_WAY for world in self.worlds.values())
+            return
+        assert self.files <= set(self.worlds), "lost"
+        for world in self.worlds.values():
+            if not world.is_there:
+                assert world.state.phase in _ON_THE_WAY, "unwanted, and it stays"
+
+    def come_to_rest(self) -> None:
+        """Everything under way is carried on until nothing more happens."""
+        for _ in range(MANY):
+            worlds = tuple(self.worlds.values())
+            if any(world.carry_on() for world in worlds):
+                self.check()
+                continue
+            dues = self._dues(world for world in worlds if not world.is_beating())
+            if not dues:
+                return
+            self._tick(min(dues))
+            self.check()
+        raise AssertionError("it never comes to rest")
+
+
+def test_100_000_events_and_in_the_end_all_is_as_it_is_wanted() -> None:
+    tally = Tally()
+
+    @settings(
+        deadline=None,
+        derandomize=True,
+        database=None,
+        max_examples=300,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(seed=st.integers(0, 2**32), length=st.integers(1, 600), ending=st.booleans())
+    def live(seed: int, length: int, ending: bool) -> None:
+        realm = Realm(random.Random(seed), tally)
+        realm.populate()
+        for _ in range(length):
+            realm.act()
+        if ending:
+            realm.end(is_sudden=seed % 2 == 0)
+            for _ in range(length // 10):
+                realm.act()
+        realm.come_to_rest()
+        assert not ending or not realm.worlds
+        for world in realm.worlds.values():
+            world.check_end()
+
+    live()
+    print(f"{tally.events:,} events, {len(tally.edges)} transitions")
+    assert tally.events >= 100_000
+    assert {edge[:2] for edge in tally.edges} == set(EDGES)
+    seen = {(before, after, event) for before, after, event in tally.edges}
+    legal = {(*edge, event) for edge, events in EDGES.items() for event in events}
+    assert seen - legal == set(), "an illegal transition"
