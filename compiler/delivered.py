@@ -57,7 +57,15 @@ def acting_options(compiled: Compiled, target: Target) -> list[Acting]:
         nowhere = acting[0].origin if acting else None
         if nowhere is not None:
             acting.append(Acting(key="binary-path", value=target.interpreter, origin=nowhere))
+            if _is_emperor(acting):  # it would start its vassals with the bare interpreter
+                acting.append(Acting(key="emperor-wrapper", value=target.path, origin=nowhere))
     return acting
+
+
+def _is_emperor(acting: list[Acting]) -> bool:
+    """Whether the vassal is an Emperor itself that has not been told what to start."""
+    keys = {option.key for option in acting}
+    return "emperor" in keys and "emperor-wrapper" not in keys
 
 
 def _acting(key: str, value: str | None, origin: Origin) -> Acting:

@@ -12,7 +12,10 @@ BLANKS = " \t\r"
 
 
 def read_ini(text: str, section: str | None, warn: Warn) -> Iterator[Directive]:
-    """The entries of all sections of the asked name, in file order; never refuses a text."""
+    """The entries of all sections of the asked name, in file order; never refuses a text.
+
+    An empty file is no mistake: a vassal may take everything from the Emperor's templates.
+    """
     asked = section or DEFAULT_SECTION
     current = ""
     is_found = False
@@ -26,7 +29,7 @@ def read_ini(text: str, section: str | None, warn: Warn) -> Iterator[Directive]:
         elif content and current == asked:
             is_found = True
             yield _entry(content, token.line, token.column)  # type: ignore[arg-type]
-    if not is_found:
+    if not is_found and (section is not None or text.strip()):
         warn(
             "missing-section",
             f'nothing to read: there is no entry in a section "{asked}"',

@@ -161,10 +161,13 @@ async def _govern(
     liege = None if commission is None else _liege(commission, ragnarok, stopping)
     log.info("the Emperor governs %s", ", ".join(source.id for source in sources))
     government.hooks.run("emperor-start", config="", directory=os.getcwd())
-    government.open(sources)
-    doors.notifier.ready()
-    if liege is not None:
-        liege.announce()
+
+    def is_up() -> None:
+        doors.notifier.ready()
+        if liege is not None:
+            liege.announce()
+
+    government.open(sources, on_first_look=is_up)
     try:
         await stopping.is_over.wait()
         if liege is not None and stopping.starts_over:

@@ -85,9 +85,15 @@ class Government:
             on_idle=self.controller.check_empty,
         )
 
-    def open(self, sources: Iterable[AnySource]) -> None:
-        """Find the vassals, and follow what becomes of their files."""
+    def open(self, sources: Iterable[AnySource], *, on_first_look: Callable[[], None]) -> None:
+        """Find the vassals, and follow what becomes of their files; ``on_first_look`` is called
+        once, when every monitor has told of what is there."""
         config = self._config
+
+        def first_look_is_over() -> None:
+            self.controller.first_look_is_over()
+            on_first_look()
+
         watchtower = Watchtower(
             loop=asyncio.get_running_loop(),
             sources=sources,
@@ -99,7 +105,7 @@ class Government:
             ),
             on_event=self.controller.on_sight,
             on_touched=self.compilations.touched,
-            on_first_look=self.controller.first_look_is_over,
+            on_first_look=first_look_is_over,
         )
         self.compilations.watchtower = watchtower
         watchtower.start()

@@ -65,11 +65,14 @@ def start_listening(state: Vassal, event: Event, now: float) -> Step:
 
 def start_later(state: Vassal, event: Event, now: float) -> Step:
     """It is on its way up or down: it runs after that."""
-    if state.phase is Phase.STOPPING and state.is_wanted:
-        return replace(state, is_stopped=False, is_leaving=False, is_restarting=True), ()
-    if state.is_stopped and state.is_wanted:  # edits were not looked at meanwhile
-        return compile_now(replace(state, is_stopped=False), Cause.FILE)
-    return replace(state, is_stopped=False), ()
+    after = replace(state, is_stopped=False)
+    if not state.is_wanted:
+        return after, ()
+    if state.phase is Phase.STOPPING:
+        after = replace(after, is_leaving=False, is_restarting=True)
+    if state.is_stopped:  # nobody has looked at edits meanwhile
+        return compile_now(after, Cause.FILE)
+    return after, ()
 
 
 def retry(state: Vassal, event: Event, now: float) -> Step:

@@ -13,6 +13,9 @@ from emperor.runtime.law.spawning import queue, start
 from emperor.runtime.law.state import Phase, Step, Vassal, compile_now
 from emperor.runtime.law.stopping import gone
 
+# Nobody has said that anything changed: it is only looked whether it has.
+_REFRESHING = (Cause.RESPAWN, Cause.ANSWER)
+
 
 def noticed(state: Vassal, event: Event, now: float) -> Step:
     """A monitor saw the file, or a path that a broken vassal reads: compile."""
@@ -55,8 +58,9 @@ def compiled_idle(state: Vassal, event: Event, now: float) -> Step:
     if not answered(state, event):
         return state, ()
     after = with_answer(state, event)
-    if isinstance(event, ev.NotCompiled) and state.phase is not Phase.WAITING:
-        return after, ()  # broken, and not its time yet: the last good config has its turn
+    is_news = isinstance(event, ev.Compiled) and state.pending not in _REFRESHING
+    if state.phase is not Phase.WAITING and not is_news:
+        return after, ()  # nothing new to try: it waits as long as it would have
     if after.spec is None:
         broken = replace(after.at_rest(), phase=Phase.WAITING, is_urgent=False)
         return gone(broken) if state.is_zerg else (broken, ())
@@ -107,7 +111,7 @@ def reload_reason(state: Vassal, event: Event, cause: Cause | None) -> str | Non
     A compile for a respawn or for a process that asks only refreshes what is known: a changed
     include alone reloads nothing.
     """
-    if not isinstance(event, ev.Compiled) or cause in (Cause.RESPAWN, Cause.ANSWER):
+    if not isinstance(event, ev.Compiled) or cause in _REFRESHING:
         return None
     is_changed = state.running is None or event.spec.digest != state.running.digest
     if cause is Cause.ATTRIBUTES and not is_changed:

@@ -42,11 +42,17 @@ def _left(state: Vassal, status: int, now: float) -> Step:
         after, effects = gone(state)
     elif state.is_leaving and state.spec is not None and state.spec.socket is not None:
         after, effects = listen(state)
-    elif state.reload_wanted is not None or state.pending is not None:
+    elif _has_news(state):
         after, effects = respawn(replace(state, is_leaving=False), now)
     else:
         return park(state, f"{text}: waiting until its file changes")
     return after, (ev.Log(level="info", message=text), *effects)
+
+
+def _has_news(state: Vassal) -> bool:
+    """Whether its file has changed, or somebody has asked, since it was given its config."""
+    is_told = state.is_reload_ours  # and has not asked for its config since
+    return is_told or state.reload_wanted is not None or state.pending is not None
 
 
 def _died(state: Vassal, text: str, now: float) -> Step:

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 #: No document is begun sooner after the last one, in seconds.
 INTERVAL_SECONDS = 0.1
 
+#: After one that took long, the loop is left alone for so many times as long.
+REST = 4
+
 #: How long the loop may be held up by one slice, in seconds.
 SLICE_SECONDS = 0.004
 
@@ -30,6 +33,7 @@ class Renderer:
         self._done: list[bytes] = []
         self._next: asyncio.Handle | None = None
         self._not_before = loop.time()
+        self._spent = 0.0
 
     def ask(self, on_document: Callable[[bytes], None]) -> None:
         """Have a document made; ``on_document`` is called with it, never at once."""
@@ -52,17 +56,21 @@ class Renderer:
         self._not_before = self._loop.time() + INTERVAL_SECONDS
         self._under_way = self._pieces()
         self._done = []
+        self._spent = 0.0
         self._slice()
 
     def _slice(self) -> None:
         assert self._under_way is not None
         self._next = None  # should a piece fail, the next question begins anew
-        until = self._loop.time() + SLICE_SECONDS
+        begun = self._loop.time()
         for piece in self._under_way:
             self._done.append(piece)
-            if self._loop.time() > until:
+            if self._loop.time() > begun + SLICE_SECONDS:
+                self._spent += self._loop.time() - begun
                 self._next = self._loop.call_soon(self._slice)
                 return
+        self._spent += self._loop.time() - begun
+        self._not_before = max(self._not_before, self._loop.time() + REST * self._spent)
         self._finish()
 
     def _finish(self) -> None:

@@ -166,7 +166,7 @@ def test_anything_else_is_left_alone(tmp_path: Path, what: str) -> None:
             path.symlink_to("elsewhere")
         case "directory":
             path.mkdir()
-        case "datagram":
+        case _:
             other.bind(str(path))
     before = path.lstat()
     with other, pytest.raises(OSError, match=f"^.*cannot listen on {path}: "):

@@ -471,18 +471,19 @@ def test_the_document_has_the_shape_of_the_original(tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait(DEADLINE_SECONDS)
-    ours = document((DELAYED,), FACTS)
+    ours = json.loads(json.dumps(document((DELAYED,), FACTS)))
     assert list(ours) == list(theirs)
-    for ours_part, theirs_part in (
+    for our_part, their_part in (
         (ours, theirs),
-        (ours["vassals"][0], theirs["vassals"][0]),  # type: ignore[index]
-        (ours["blacklist"][0], theirs["blacklist"][0]),  # type: ignore[index]
+        (ours["vassals"][0], theirs["vassals"][0]),
+        (ours["blacklist"][0], theirs["blacklist"][0]),
     ):
-        keys = list(theirs_part)
-        assert list(ours_part)[: len(keys)] == keys  # type: ignore[call-overload]
-        assert [type(ours_part[key]) for key in keys] == [  # type: ignore[index]
-            type(theirs_part[key]) for key in keys
-        ]
+        shape = shape_of(their_part)
+        assert shape_of(our_part)[: len(shape)] == shape
+
+
+def shape_of(data: dict[str, object]) -> list[tuple[str, type]]:
+    return [(key, type(value)) for key, value in data.items()]
 
 
 async def _blacklisted(address: Address) -> Any:

@@ -15,7 +15,7 @@ from emperor.runtime.law.state import Phase, Vassal
 NAMES = ("a.ini", "b.ini", "c.ini", "d.ini", "e.ini", "f.ini")
 
 #: At most so many zergs, as with ``emperor-broodlord``, and so many first starts at a time.
-MOST_ZERGS, START_LIMIT = 2, 2
+MOST_ZERGS, START_LIMIT = 4, 2
 
 #: More turns than any realm needs to come to rest.
 MANY = 3000
@@ -33,10 +33,12 @@ class Realm:
     clock: Clock = field(default_factory=Clock)
     worlds: dict[str, World] = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
+    zergs: dict[str, list[str]] = field(default_factory=dict)  # of whom
     is_ending: bool = False
 
     def __post_init__(self) -> None:
         self.gate = gate_of(START_LIMIT)
+        self.diligence = self.chance.choice((0.0, 0.2, 0.5))  # how soon others do their part
 
     # -- who is there --------------------------------------------------------------------------
 
@@ -54,15 +56,15 @@ class Realm:
         )
 
     def _zerg_of(self, name: str) -> None:
-        zergs = [world for world in self.worlds.values() if world.state.is_zerg]
-        if len(zergs) < MOST_ZERGS and not self.is_ending:
-            number = self.chance.randrange(10**6)
-            self._welcome(f"{name}:zerg:{number}", is_first=False, is_zerg=True).edit()
+        count = sum(world.state.is_zerg for world in self.worlds.values())
+        if count < MOST_ZERGS and not self.is_ending:
+            zerg = f"{name}:zerg:{self.chance.randrange(10**6)}"
+            self.zergs[name].append(zerg)
+            self._welcome(zerg, is_first=False, is_zerg=True).edit()
 
     def _made_of(self, name: str) -> list[World]:
-        """The zergs of a file, then the vassal itself."""
-        worlds = self.worlds.items()
-        zergs = [world for key, world in worlds if key.startswith(f"{name}:")]
+        """The zergs of a vassal, then itself."""
+        zergs = [self.worlds[zerg] for zerg in self.zergs[name] if zerg in self.worlds]
         return [*zergs, self.worlds[name]]
 
     # -- what happens --------------------------------------------------------------------------
@@ -70,15 +72,14 @@ class Realm:
     def populate(self) -> None:
         """Files that are there when the Emperor comes."""
         for name in self.chance.sample(NAMES, self.chance.randrange(len(NAMES) + 1)):
-            self.files.add(name)
-            self._welcome(name, is_first=True).edit()
+            self._edit(name, is_first=True)
         self.check()
 
     def act(self) -> None:
         """Something happens."""
         dice = self.chance.random()
         if dice < 0.10 and not self.is_ending:
-            self._new_file()
+            self._edit(self.chance.choice(NAMES), is_first=False)
         elif dice < 0.25:
             self._wait(self.chance.choice((0.01, 0.1, 0.5, 1.0, 5.0)))
         elif dice < 0.27:
@@ -89,10 +90,10 @@ class Realm:
             self._meddle(self.chance.choice(list(self.worlds.values())))
         self.check()
 
-    def _new_file(self) -> None:
-        name = self.chance.choice(NAMES)
+    def _edit(self, name: str, *, is_first: bool) -> None:
         if name not in self.worlds:
-            self._welcome(name, is_first=False)
+            self.zergs[name] = []
+            self._welcome(name, is_first=is_first)
         self.files.add(name)
         for world in self._made_of(name):
             world.edit()
@@ -103,7 +104,7 @@ class Realm:
 
     def _meddle(self, world: World) -> None:
         """Something happens to one of them; what happens to a file, happens to its zergs."""
-        if self.chance.random() < 0.4 and world.carry_on():
+        if self.chance.random() < self.diligence and world.carry_on():
             return
         action = self.chance.choice(world.possible())
         if action not in _OF_THE_FILE:
@@ -112,12 +113,13 @@ class Realm:
         name = world.name.partition(":")[0]
         if self.is_ending:
             return
-        if action is World.remove:
-            self.files.discard(name)
-        elif name not in self.files and action is World.edit:
-            self.files.add(name)
-        for one in self._made_of(name) if name in self.worlds else ():
-            action(one)
+        if action is World.edit:
+            self._edit(name, is_first=False)
+        elif name in self.files:
+            if action is World.remove:
+                self.files.remove(name)
+            for one in self._made_of(name):
+                action(one)
 
     def end(self, *, is_sudden: bool) -> None:
         """The Emperor goes."""

@@ -80,7 +80,7 @@ def test_the_log_counts_the_deaths() -> None:
     dies(history)
     history.take(ev.Exited(status=-11))
     assert history.said() == [
-        "died (SIGSEGV, death 2 before it was loyal): spawning it again in 1 s"
+        "died (SIGSEGV): spawning it again in 1 s (died 2 times before it was loyal)"
     ]
     assert history.hooks() == ["stop"]
 

@@ -72,7 +72,7 @@ def test_byte_22_is_back_to_listening_on_the_same_socket() -> None:
     assert history.take(said(Word.LEAVING)) == (STOP,)
     assert history.take(ev.Exited(status=0)) == (LISTEN,)
     assert not closes(history)
-    assert history.hooks() == ["as-on-demand", "stop"]
+    assert history.hooks() == ["stop", "as-on-demand"]
     assert history.take(ev.Connected()) == (ev.Spawn(spec=LAZY),)
 
 

@@ -290,6 +290,55 @@ def test_a_reload_of_what_is_stopping_by_an_operators_word_starts_nothing() -> N
     assert history.phase is Phase.PARKED
 
 
+@pytest.mark.parametrize("status", [0, 26])
+def test_one_that_was_told_to_reload_and_leaves_instead_comes_back(status: int) -> None:
+    history = ready()
+    history.take(ev.Noticed())
+    assert history.compiled(TWO) == (RELOAD,)
+    if status == 0:
+        history.take(said(Word.LEAVING))
+    history.take(ev.Exited(status=status))
+    assert history.fresh() == (ev.Spawn(spec=TWO),)
+
+
+def test_one_that_has_reloaded_and_leaves_then_rests() -> None:
+    history = reloading()
+    history.take(said(Word.LEAVING), ev.Exited(status=0))
+    assert history.phase is Phase.PARKED
+
+
+@pytest.mark.parametrize("is_stopping", [True, False])
+def test_an_edit_while_it_is_stopped_and_a_slow_compile_are_not_forgotten(
+    is_stopping: bool,
+) -> None:
+    history = ready() if is_stopping else spawning()
+    history.take(ev.Halt(), ev.Noticed(), ev.Start())
+    if is_stopping:
+        history.take(ev.Exited(status=0))
+        assert history.wait(3) == (ev.Spawn(spec=ONE),)  # the last good config
+    history.take(ev.Spawned(pid=8), said(Word.ACCEPTING))
+    history.now += 1
+    assert history.compiled(TWO) == (RELOAD,)
+
+
+@pytest.mark.parametrize("cause", [Cause.ANSWER, Cause.RESPAWN], ids=lambda cause: cause.name)
+def test_a_look_whether_anything_changed_does_not_shorten_the_throttle(cause: Cause) -> None:
+    history = delayed()
+    if cause is Cause.RESPAWN:
+        history.wait(60)
+        history.wait(3)  # too slow
+        history.take(ev.Spawned(pid=8))
+    else:
+        history.wait(60)
+        history.fresh()
+        history.take(ev.Spawned(pid=8), said(Word.WANTS_CONFIG))
+    assert history.state.pending is cause
+    history.take(ev.Exited(status=1))
+    history.now += 2
+    assert history.compiled(TWO) == ()
+    assert history.next_try() == pytest.approx(118.0)
+
+
 # -- the queue -------------------------------------------------------------------------
 
 

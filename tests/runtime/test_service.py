@@ -137,7 +137,7 @@ def test_a_status_is_sent_once_a_second_at_most_and_the_last_one_counts(
     notifier.close()
 
 
-@pytest.mark.parametrize("pid", [str(os.getpid()), None])
+@pytest.mark.parametrize("pid", [str(os.getpid()), None], ids=["ours", "none"])
 def test_the_watchdog_hears_of_us_in_half_of_its_time(
     address: str, systemd: Systemd, pid: str | None
 ) -> None:

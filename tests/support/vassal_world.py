@@ -87,7 +87,7 @@ Gate = StartGate[str]
 
 def gate_of(limit: int) -> Gate:
     """A gate for so many of the first, with a throttle that is felt."""
-    return StartGate(limit=limit, step_seconds=0.2, cap_seconds=2.0)
+    return StartGate(limit=limit, step_seconds=5.0, cap_seconds=20.0)
 
 
 @dataclass
@@ -513,6 +513,8 @@ class World:
             actions += [World.answer] * 8
         if len(self.compiles) > 1:
             actions += [World.answer_late]
+        if self.state.is_zerg and self.process is not None:
+            actions += [World.exile] * 2
         if self.state.phase is Phase.LISTENING:
             actions += [World.connect] * 4
         if self.process is not None and not self.process.is_up:
@@ -523,7 +525,7 @@ class World:
                 actions += [World.exit] * 8
             elif self.process.may_speak():
                 actions += [*[World.accept] * 4, World.ask, World.ask, World.go]
-                actions += [World.mumble, World.beat, World.beat, World.hang]
+                actions += [World.mumble, World.mumble, World.beat, World.hang]
         return tuple(actions)
 
 
