@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Any
 
 from emperor.runtime.control.listener import open_listener
@@ -30,6 +29,7 @@ class Doors:
     def __init__(self, config: Mapping[str, Any], environ: MutableMapping[str, str]) -> None:
         self._config = config
         self.notifier = Notifier(environ, loop=asyncio.get_running_loop())
+        self._version = _own_version() if config["stats"] else ""
         self._servers: list[StatsServer | ControlServer] = []
         self._court: ThroneRoom | None = None
         inherited = take_listen_fds(environ, os.getpid())
@@ -38,9 +38,14 @@ class Doors:
         except ValueError as error:
             raise Refused(ERRORS_FOUND, f"emperor run: emperor-stats: {error}") from None
         identity = wanted_identity(config)
-        self._control = open_listener(
-            config["control"], environ=environ, uid=identity.uid, gid=identity.gid
-        )
+        try:
+            self._control = open_listener(
+                config["control"], environ=environ, uid=identity.uid, gid=identity.gid
+            )
+        except OSError:
+            for listener in self._stats:
+                listener.close()
+            raise
 
     def open(self, government: Government, sources: Iterable[AnySource]) -> None:
         """Serve what there is to see of these vassals."""
@@ -94,7 +99,7 @@ class Doors:
     def _document(self, government: Government, shown: Mapping[str, str]) -> Iterator[bytes]:
         """The stats document; monitors are called as uWSGI calls them."""
         facts = EmperorFacts(
-            version=version("emperor-compiler"),
+            version=self._version,
             pid=os.getpid(),
             uid=os.getuid(),
             gid=os.getgid(),
@@ -104,6 +109,13 @@ class Doors:
             throttle_milliseconds=round(1000 * government.gate.level_seconds),
         )
         return pieces(_renamed(government.court.views(), shown), facts)
+
+
+def _own_version() -> str:
+    """Asked for only where it is shown: the import costs as much as a third of a start."""
+    from importlib.metadata import version
+
+    return version("emperor-compiler")
 
 
 def _renamed(views: Iterable[VassalView], shown: Mapping[str, str]) -> Iterator[VassalView]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from emperor.runtime.compiling.wire import encode
+from emperor.runtime.service import VARIABLES
 
 _SOCKET = 3
 _PROGRAM = "from emperor.runtime.compiling.server import main; main()"
@@ -33,6 +34,11 @@ class FirstQuestion(NamedTuple):
     message: dict[str, object]
 
 
+def for_others(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what the service manager tells the daemon alone."""
+    return {name: value for name, value in environ.items() if name not in VARIABLES}
+
+
 def start_server() -> Started:
     """Start a compile server in a session of its own; raises OSError."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -43,7 +49,7 @@ def start_server() -> Started:
             sys.executable,
             # -P: a file lark.py in the working directory is not the library
             [sys.executable, "-P", "-c", _PROGRAM, str(_SOCKET)],
-            os.environ,
+            for_others(os.environ),
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), _SOCKET),
                 (os.POSIX_SPAWN_DUP2, null, 0),

@@ -9,10 +9,10 @@ import os
 import socket
 import struct
 
-from emperor.runtime.control.listener import Listener
 from emperor.runtime.control.protocol import error_line
 from emperor.runtime.control.session import Session
 from emperor.runtime.control.waiting import Waiting
+from emperor.runtime.sockets import Listener
 from emperor.runtime.views import Court
 
 log = logging.getLogger("emperor.control")
@@ -48,24 +48,24 @@ class ControlServer:
         """Tell clients what can be told at once, part from them, and remove the socket."""
         if self._pause is not None:
             self._pause.cancel()
-        self._loop.remove_reader(self._listener.channel.fileno())
+        self._loop.remove_reader(self._listener.socket.fileno())
         for session in tuple(self._sessions):
             session.close()
         self._listener.close()
 
     def _listen(self) -> None:
         self._pause = None
-        self._loop.add_reader(self._listener.channel.fileno(), self._accept)
+        self._loop.add_reader(self._listener.socket.fileno(), self._accept)
 
     def _accept(self) -> None:
         try:
-            channel, _ = self._listener.channel.accept()
+            channel, _ = self._listener.socket.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as error:
             if not self._drop_idle():
                 log.warning("nobody is let in for %.0f s: %s", _PAUSE_SECONDS, error.strerror)
-                self._loop.remove_reader(self._listener.channel.fileno())
+                self._loop.remove_reader(self._listener.socket.fileno())
                 self._pause = self._loop.call_later(_PAUSE_SECONDS, self._listen)
             return
         channel.setblocking(False)

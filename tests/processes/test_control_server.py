@@ -29,7 +29,7 @@ from tests.support.control_court import (
 from tests.support.guardian_court import no_descriptor_leaks
 
 from emperor.runtime.control import server as servers
-from emperor.runtime.control.listener import AddressTaken, listen_at, open_listener
+from emperor.runtime.control.listener import listen_at, open_listener
 from emperor.runtime.control.protocol import MOST_REQUEST_BYTES
 from emperor.runtime.control.server import ControlServer
 from emperor.runtime.views import Verb
@@ -82,9 +82,9 @@ def test_the_socket_is_its_owners_alone_from_the_first_moment(tmp_path: Path) ->
     finally:
         os.umask(before)
     with contextlib.closing(listener):
-        assert stat.S_IMODE(os.stat(listener.path).st_mode) == 0o600
+        assert stat.S_IMODE(os.stat(listener.address.name).st_mode) == 0o600
         assert stat.S_IMODE(os.stat(tmp_path / "run").st_mode) == 0o700
-        assert not os.get_inheritable(listener.channel.fileno())
+        assert not os.get_inheritable(listener.socket.fileno())
     assert os.listdir(tmp_path / "run") == []
 
 
@@ -108,9 +108,9 @@ def test_what_a_dead_daemon_left_is_replaced(path: Path) -> None:
 
 def test_a_living_daemon_keeps_its_socket(path: Path) -> None:
     with contextlib.closing(listen_at(str(path))) as listener:
-        with pytest.raises(AddressTaken, match="another daemon"):
+        with pytest.raises(OSError, match="listens there"):
             listen_at(str(path))
-        assert (os.stat(path).st_dev, os.stat(path).st_ino) == listener.identity
+        assert listener.file == (str(path), os.stat(path).st_dev, os.stat(path).st_ino)
 
 
 def test_what_is_no_socket_is_left_alone(path: Path) -> None:
@@ -142,8 +142,8 @@ def test_the_option_names_a_place_or_none(tmp_path: Path) -> None:
     listener = open_listener(str(tmp_path / "x"), environ={})
     assert listener is not None
     with contextlib.closing(listener):
-        assert listener.path == str(tmp_path / "x")
-        with pytest.raises(AddressTaken):
+        assert listener.address.name == str(tmp_path / "x")
+        with pytest.raises(OSError, match="listens there"):
             open_listener(str(tmp_path / "x"), environ={})
 
 
@@ -154,9 +154,9 @@ def test_without_a_word_the_default_place_is_tried(
     listener = open_listener(None, environ=environ)
     assert listener is not None
     with contextlib.closing(listener), caplog.at_level("INFO", "emperor.control"):
-        assert listener.path == str(tmp_path / "control")
+        assert listener.address.name == str(tmp_path / "control")
         assert open_listener(None, environ=environ) is None  # two Emperors, one place
-    assert "no control socket at" in caplog.text
+    assert "no control socket: cannot listen on" in caplog.text
     assert "another daemon listens there" in caplog.text
 
 

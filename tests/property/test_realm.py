@@ -1,4 +1,4 @@
-"""A realm of vassals that share one gate: 100,000 events, and none is lost, none is too many."""
+"""A realm of vassals that share one gate: 100,000 events, none is lost, none is too many."""
 
 import random
 from collections.abc import Iterable
@@ -184,6 +184,24 @@ class Realm:
         raise AssertionError("it never comes to rest")
 
 
+def reign(tally: Tally, *, seed: int, length: int, ending: bool) -> None:
+    """So many things happen in a realm; in the end all is as it is wanted."""
+    realm = Realm(random.Random(seed), tally)
+    realm.populate()
+    for _ in range(length):
+        realm.act()
+    if ending:
+        realm.end(is_sudden=seed % 2 == 0)
+        for _ in range(length // 10):
+            realm.act()
+    realm.come_to_rest()
+    assert not ending or not realm.worlds, "the Emperor has gone, and they have not"
+    for world in realm.worlds.values():
+        world.check_end()
+    for before, after, event in tally.edges:
+        assert event in EDGES.get((before, after), ()), f"{before} to {after} by {event}"
+
+
 def test_100_000_events_and_in_the_end_all_is_as_it_is_wanted() -> None:
     tally = Tally()
 
@@ -191,28 +209,20 @@ def test_100_000_events_and_in_the_end_all_is_as_it_is_wanted() -> None:
         deadline=None,
         derandomize=True,
         database=None,
-        max_examples=300,
+        max_examples=400,
         suppress_health_check=list(HealthCheck),
     )
-    @given(seed=st.integers(0, 2**32), length=st.integers(1, 600), ending=st.booleans())
+    @given(seed=st.integers(0, 2**32), length=st.integers(50, 600), ending=st.booleans())
     def live(seed: int, length: int, ending: bool) -> None:
-        realm = Realm(random.Random(seed), tally)
-        realm.populate()
-        for _ in range(length):
-            realm.act()
-        if ending:
-            realm.end(is_sudden=seed % 2 == 0)
-            for _ in range(length // 10):
-                realm.act()
-        realm.come_to_rest()
-        assert not ending or not realm.worlds
-        for world in realm.worlds.values():
-            world.check_end()
+        reign(tally, seed=seed, length=length, ending=ending)
 
     live()
     print(f"{tally.events:,} events, {len(tally.edges)} transitions")
     assert tally.events >= 100_000
-    assert {edge[:2] for edge in tally.edges} == set(EDGES)
-    seen = {(before, after, event) for before, after, event in tally.edges}
-    legal = {(*edge, event) for edge, events in EDGES.items() for event in events}
-    assert seen - legal == set(), "an illegal transition"
+
+
+def test_every_transition_of_the_drawing_happens() -> None:
+    tally = Tally()
+    for seed in range(250):
+        reign(tally, seed=seed, length=300, ending=seed % 4 > 1)
+    assert {(before, after) for before, after, _ in tally.edges} == set(EDGES)

@@ -137,9 +137,9 @@ def test_loyalty_clears_the_blacklist() -> None:
     dies(history)
     dies(history)
     history.take(said(Word.ACCEPTING))
-    assert history.state.blacklisted is not None
+    assert history.attempts() == 2
     history.take(said(Word.LOYAL))
-    assert (history.state.blacklisted, history.state.is_loyal) == (None, True)
+    assert (history.attempts(), history.state.is_loyal) == (0, True)
     history.take(ev.Exited(status=1))
     assert history.said() == ["died (exit code 1): spawning it again"]
     history.fresh()
@@ -175,10 +175,10 @@ def test_one_that_has_served_long_enough_counts_as_loyal() -> None:
     dies(history)
     history.take(said(Word.ACCEPTING))
     history.wait(29.9)
-    assert history.state.blacklisted is not None
+    assert history.attempts() == 1
     history.wait(0.2)
     assert history.said() == ["has been up long enough: as good as loyal"]
-    assert (history.state.blacklisted, history.state.deadline()) == (None, None)
+    assert (history.attempts(), history.state.deadline()) == (0, None)
     history.take(ev.Exited(status=1))
     assert history.phase is Phase.WAITING
 
@@ -207,7 +207,7 @@ def test_an_operator_wins_over_the_throttle(event: ev.Event) -> None:
     history.take(ev.Exited(status=1))
     history.now += 0.1  # not even the second is waited for
     assert len(history.take(event)) == 1
-    assert history.phase is Phase.WAITING
+    assert history.next_try() is None
     history.compiled()
     asked = [effect for effect in history.done if isinstance(effect, ev.AskStart)]
     assert asked == [ev.AskStart(is_urgent=True)]

@@ -234,6 +234,8 @@ class Court:
                 self.under_way.pop(name, None)
             case 4:
                 self.now += choice % 7 / 3
+            case _:
+                pass
         self.admit()
 
     def _ask(self, name: str, *, is_first: bool, is_urgent: bool) -> None:

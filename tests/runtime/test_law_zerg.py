@@ -104,9 +104,9 @@ def test_one_that_is_loyal_is_up() -> None:
     history.take(ev.Noticed())
     assert history.compiled(TWO) == (RELOAD,)
     assert history.take(said(Word.WANTS_CONFIG)) == (ev.Deliver(spec=TWO),)
-    assert history.phase is Phase.RELOADING
     history.take(said(Word.LOYAL))
     assert (history.phase, history.state.deadline()) == (Phase.READY, None)
+    assert history.said() == ["is loyal", "accepts requests"]
 
 
 def test_an_edit_while_it_starts_is_told_when_it_is_loyal() -> None:

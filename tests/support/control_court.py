@@ -13,8 +13,9 @@ from typing import Any
 
 from tests.support.command import Done
 
-from emperor.runtime.control.listener import Listener, listen_at
+from emperor.runtime.control.listener import listen_at
 from emperor.runtime.control.server import ControlServer
+from emperor.runtime.sockets import Listener
 from emperor.runtime.views import Key, VassalView, Verb
 
 DEADLINE_SECONDS = 30.0

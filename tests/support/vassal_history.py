@@ -99,6 +99,10 @@ class History:
         """The effect that asks for the compile that is under way."""
         return ev.Compile(serial=self.state.serial, cause=cause, if_stale=if_stale)
 
+    def attempts(self) -> int:
+        """How often it died before it was loyal; 0 is not on the blacklist."""
+        return 0 if self.state.blacklisted is None else self.state.blacklisted.attempts
+
     def next_try(self) -> float | None:
         """In how many seconds it is spawned again; nothing if it does not wait for that."""
         if self.state.phase is not Phase.DELAYED or self.state.until is None:
@@ -139,7 +143,7 @@ def ready(spec: LaunchSpec = ONE, **fields: object) -> History:
 
 def reloading(spec: LaunchSpec = TWO, **fields: object) -> History:
     """A vassal that was told to reload and has been given its config."""
-    history = ready(**fields)
+    history = ready(ONE, **fields)
     history.take(ev.Noticed())
     assert history.compiled(spec) == (RELOAD,)
     assert history.take(said(Word.WANTS_CONFIG)) == (ev.Deliver(spec=spec),)

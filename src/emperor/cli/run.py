@@ -22,14 +22,6 @@ may be given on the command line as well (--vassal-set K=V, --uid www-data, ...)
 Signals: TERM, INT, QUIT bring everything down (twice: at once), HUP reloads all vassals.
 """
 
-#: What a service manager tells this process, and no other.
-_FOR_US_ALONE = frozenset(
-    """
-    NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID
-    LISTEN_FDS LISTEN_PID LISTEN_PIDFDID LISTEN_FDNAMES
-    """.split()
-)
-
 
 class _Usage(ValueError):
     """A word that makes no sense; the text says why."""
@@ -46,7 +38,7 @@ def main(words: list[str]) -> int:
         sys.stdout.write(HELP)
         return 0
     from emperor.runtime.commission import Commission, NoConfig
-    from emperor.runtime.compiling.start import ask_first, start_server
+    from emperor.runtime.compiling.start import ask_first, for_others, start_server
     from emperor.runtime.guardian.descriptors import keep_private
 
     commission = Commission.of(os.environ)
@@ -60,7 +52,7 @@ def main(words: list[str]) -> int:
     question = {
         "op": "emperor",
         "arguments": rest,
-        "environment": {k: v for k, v in os.environ.items() if k not in _FOR_US_ALONE},
+        "environment": for_others(os.environ),
         "texts": texts,
     }
     first = ask_first(server, question)
