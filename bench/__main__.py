@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from tests.support.tiny import NoCompilerError
 
-from bench import cold_start, compile_many, idle, reload, start
+from bench import cold_start, compile_many, crash_loops, idle, on_demand, reload, start
 from bench.figures import BenchError, Finding, Request
 from bench.peers import limit_descriptors
 
@@ -21,6 +21,8 @@ BENCHES: dict[str, Callable[[Request], tuple[Finding, ...]]] = {
     "start": start.measure,
     "reload": reload.measure,
     "idle": idle.measure,
+    "on_demand": on_demand.measure,
+    "crash_loops": crash_loops.measure,
 }
 _RESULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results.json")
 _MANY = 20  # from here on a 99th percentile says something

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -36,6 +36,31 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A daemon that was started just before ``since_ns`` (monotonic), and its vassals' log."""
+
+    process: subprocess.Popen[bytes]
+    log: TinyLog
+    output: str  # the file with what it writes
+    since_ns: int
+
+    def wait_until(self, holds: Callable[[], bool], *, what: str) -> None:
+        """Return as soon as ``holds`` does; BenchError, with the end of its output, if it fails
+        or takes too long."""
+
+        def holds_or_has_left() -> bool:
+            if self.process.poll() is not None:
+                raise BenchError(f"the daemon left with {self.process.returncode}")
+            return holds()
+
+        try:
+            wait_until(holds_or_has_left, seconds=_START_SECONDS, what=what)
+        except BenchError as failed:
+            with open(self.output, errors="replace") as file:
+                raise BenchError(f"{failed}\n{file.read()[-_TAIL_BYTES:]}") from failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """A daemon with all its vassals up."""
 
@@ -60,7 +85,8 @@ def uwsgi_program() -> str | None:
 def contenders(where: Place) -> tuple[Contender, ...]:
     """Ours, and uWSGI's Emperor where there is one, on the same files and program."""
     watch = ("--emperor", where.vassals, "--binary-path", where.tiny)
-    ours = Contender(name=EMPEROR, argv=(emperor_program(), "run", *watch))
+    control = ("--emperor-control", os.path.join(where.root, "control"))
+    ours = Contender(name=EMPEROR, argv=(emperor_program(), "run", *watch, *control))
     binary = uwsgi_program()
     # uWSGI's Emperor starts what `binary-path` names as TINY --ini NAME.ini
     theirs = () if binary is None else (Contender(name=UWSGI, argv=(binary, *watch)),)
@@ -102,14 +128,28 @@ def running(rival: Contender, where: Place) -> Iterator[Running]:
     Raises BenchError with the end of its output if it fails or takes too long.
     """
     write_vassals(where)
+    with started(rival, where) as daemon:
+        log, many = daemon.log, len(where.names)
+        daemon.wait_until(
+            lambda: len(log.first("ready")) >= many, what=f"start of {many} vassals"
+        )
+        up = max(log.first("ready").values())
+        yield Running(
+            pid=daemon.process.pid, log=log, start_seconds=(up - daemon.since_ns) / 1e9
+        )
+
+
+@contextmanager
+def started(
+    rival: Contender, where: Place, *, environment: Mapping[str, str] | None = None
+) -> Iterator[Started]:
+    """The contender, just started, with this in its environment; nothing is left of it."""
     log = TinyLog(path=os.path.join(where.root, "events"))
     output = os.path.join(where.root, "output")
     since = time.monotonic_ns()
-    daemon = _spawn(rival, log, output)
+    daemon = _spawn(rival, output, {"TINY_LOG": log.path, **(environment or {})})
     try:
-        _wait_for_all(daemon, log, where, output)
-        up = max(log.first("ready").values())
-        yield Running(pid=daemon.pid, log=log, start_seconds=(up - since) / 1e9)
+        yield Started(process=daemon, log=log, output=output, since_ns=since)
     finally:
         _stop(daemon)
         for path in (output, log.path):
@@ -117,31 +157,18 @@ def running(rival: Contender, where: Place) -> Iterator[Running]:
                 os.unlink(path)
 
 
-def _spawn(rival: Contender, log: TinyLog, output: str) -> subprocess.Popen[bytes]:
+def _spawn(
+    rival: Contender, output: str, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     with open(output, "wb") as sink:
         return subprocess.Popen(
             rival.argv,
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
-            env={**os.environ, "TINY_LOG": log.path},
+            env={**os.environ, **environment},
             start_new_session=True,  # an interrupt of the bench is not one of the daemon
         )
-
-
-def _wait_for_all(
-    daemon: subprocess.Popen[bytes], log: TinyLog, where: Place, output: str
-) -> None:
-    def up() -> bool:
-        if daemon.poll() is not None:
-            raise BenchError(f"the daemon left with {daemon.returncode}")
-        return len(log.first("ready")) >= len(where.names)
-
-    try:
-        wait_until(up, seconds=_START_SECONDS, what=f"start of {len(where.names)} vassals")
-    except BenchError as failed:
-        with open(output, errors="replace") as file:
-            raise BenchError(f"{failed}\n{file.read()[-_TAIL_BYTES:]}") from failed
 
 
 def _stop(daemon: subprocess.Popen[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -56,12 +57,22 @@ class TinyLog:
     _offset: int = 0
     _rest: bytes = b""
     _first: dict[str, dict[str, int]] = field(default_factory=dict)
+    _counts: Counter[str] = field(default_factory=Counter)
 
     def first(self, what: str) -> dict[str, int]:
         """When (ns, monotonic) each vassal did ``what`` first, for those that did so far."""
+        self._read()
+        return self._first.get(what, {})
+
+    def count(self, what: str) -> int:
+        """How often any vassal did ``what`` so far."""
+        self._read()
+        return self._counts[what]
+
+    def _read(self) -> None:
         for event in parse_events(self._grown()):
             self._first.setdefault(event.what, {}).setdefault(event.vassal, event.at_ns)
-        return self._first.get(what, {})
+            self._counts[event.what] += 1
 
     def _grown(self) -> str:
         """The whole lines that have been added since the last look."""

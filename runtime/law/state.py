@@ -12,7 +12,8 @@ from emperor.runtime.launch import LaunchSpec
 from emperor.runtime.law.blacklist import Entry
 from emperor.runtime.law.rules import Rules
 
-#: A reload sooner after "accepting requests" can hang uWSGI: its later workers are not ready.
+#: A reload or a stop that comes sooner after "accepting requests" can hang uWSGI: only its
+#: first worker is ready then, and the others miss the signal.
 HOLD_SECONDS = 0.5
 
 #: How long a compile may take before the last good config is used (a vassal waits 5 s).

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from emperor.runtime import events as ev
 from emperor.runtime.events import Effect, Event
-from emperor.runtime.law.state import KILL_AGAIN_SECONDS, Phase, Step, Vassal
+from emperor.runtime.law.state import HOLD_SECONDS, KILL_AGAIN_SECONDS, Phase, Step, Vassal
 from emperor.runtime.protocol import Order, Word
 
 
@@ -17,17 +17,32 @@ def kill() -> ev.Signal:
 
 
 def order(state: Vassal) -> int:
-    """The byte that tells a process to go."""
-    return Order.GRACEFUL_STOP if state.rules.is_graceful else Order.STOP
+    """The byte that tells a process to go.
+
+    One that leaves an open socket to others may have taken a connection a moment before: it
+    is to answer that.
+    """
+    has_socket = state.running is not None and state.running.socket is not None
+    goes_on = state.is_leaving and (has_socket or state.is_zerg)
+    return Order.GRACEFUL_STOP if state.rules.is_graceful or goes_on else Order.STOP
 
 
 def begin_stop(state: Vassal, now: float, grace_seconds: float) -> Step:
-    """Tell the process to go; whoever does not listen gets a signal."""
-    effects: list[Effect] = [ev.Send(byte=order(state))]
-    if state.running is not None and not state.running.has_master:
-        effects.append(ev.Signal(signum=signal.SIGTERM))
+    """Tell the process to go, but not while uWSGI could miss it: see ``HOLD_SECONDS``."""
     after = replace(state.at_rest(), phase=Phase.STOPPING, until=now + grace_seconds)
-    return after, tuple(effects)
+    if state.phase is Phase.READY and state.accepted_at is not None:
+        safe_at = state.accepted_at + HOLD_SECONDS
+        if now < safe_at < now + grace_seconds:
+            return replace(after, hold=safe_at), ()
+    return after, _orders(state)
+
+
+def _orders(state: Vassal) -> tuple[Effect, ...]:
+    """What tells a process to go; whoever does not listen gets a signal."""
+    told = ev.Send(byte=order(state))
+    if state.running is not None and not state.running.has_master:
+        return told, ev.Signal(signum=signal.SIGTERM)
+    return (told,)
 
 
 def vanished_alive(state: Vassal, event: Event, now: float) -> Step:
@@ -105,10 +120,12 @@ def die_later(state: Vassal, event: Event, now: float) -> Step:
 
 
 def tick_stopping(state: Vassal, event: Event, now: float) -> Step:
-    """The process does not go: it is killed, again and again."""
+    """It can be told to go by now; or it does not go, and is killed again and again."""
     if state.until is None or now < state.until:
-        return state, ()
-    after = replace(state, until=now + KILL_AGAIN_SECONDS)
+        if state.hold is None or now < state.hold:
+            return state, ()
+        return replace(state, hold=None), _orders(state)
+    after = replace(state, until=now + KILL_AGAIN_SECONDS, hold=None)
     return after, (ev.Log(level="warning", message="does not go: killing it"), kill())
 
 

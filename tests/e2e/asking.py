@@ -1,4 +1,4 @@
-"""What others have of a running daemon: its stats, its commands, what a service manager hears."""
+"""What others have of a running daemon: its stats, its commands, what it tells systemd."""
 
 import json
 import os
@@ -7,22 +7,26 @@ import re
 import select
 import signal
 import socket
+import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.daemon import DEADLINE_SECONDS, eventually
+import jsonschema
+from tests.e2e.daemon import DEADLINE_SECONDS, emperor_program, eventually
 from tests.support.command import Done, emperor
+from tests.support.package import schema
+from tests.support.uwsgi import ENVIRONMENT
 
 #: A document of the stats, or an object in it.
 Data = dict[str, Any]
 
 
-# -- stats ---------------------------------------------------------------------------------------
+# -- stats ---------------------------------------------------------------------------------
 
 
 def connect(address: str) -> socket.socket:
@@ -59,11 +63,10 @@ def stats(address: str) -> Data:
     return document
 
 
-def vassal(address: str, name: str) -> Data:
-    """What the stats say of one vassal."""
-    found: list[Data] = [row for row in stats(address)["vassals"] if row["id"] == name]
-    assert len(found) == 1, (name, found)
-    return found[0]
+def checked(document: Data) -> Data:
+    """The document, which is what the schema says."""
+    jsonschema.Draft202012Validator(schema("stats.schema.json")).validate(document)
+    return document
 
 
 def until_stats(address: str, is_so: Callable[[Data], object]) -> Data:
@@ -93,7 +96,22 @@ def until_vassal(address: str, name: str, **wanted: object) -> Data:
     return rows(until_stats(address, rows))[0]
 
 
-# -- the control socket ----------------------------------------------------------------------------
+def refused(*words: str) -> tuple[int, str]:
+    """The exit code of a daemon that does not even start, and what it says."""
+    done = subprocess.run(
+        [emperor_program(), "run", "--emperor-control", "none", *words],
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+    )
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+# -- the control socket --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +131,7 @@ class Control:
         return found
 
 
-# -- a service manager -------------------------------------------------------------------------------
+# -- a service manager ---------------------------------------------------------------------
 
 
 class Manager:
@@ -159,7 +177,7 @@ def abstract_name() -> str:
     return f"@emperor-test-{uuid.uuid4().hex}"
 
 
-# -- programs on a terminal ----------------------------------------------------------------------------
+# -- programs on a terminal ----------------------------------------------------------------
 
 
 class Screen:
@@ -190,7 +208,7 @@ class Screen:
 
 
 @contextmanager
-def screen_of(words: Sequence[str]) -> Iterator[Screen]:
+def screen_of(words: list[str]) -> Iterator[Screen]:
     """A program on a terminal; it is gone afterwards."""
     pid, terminal = pty.fork()
     if pid == 0:

@@ -189,6 +189,18 @@ class Daemon:
         """The pid of the compile server."""
         return self.helper("compiling.server")
 
+    def is_family(self, pid: int) -> bool:
+        """Whether that living process is the daemon, or came of it."""
+        return self._is_ours(pid)
+
+    def zombies(self) -> list[int]:
+        """The dead below the daemon that nobody has waited for."""
+        return _zombies(self.pid)
+
+    def below(self, pid: int) -> list[int]:
+        """The pids of a process's children."""
+        return _children(pid)
+
     def kill(self) -> None:
         """SIGKILL the daemon; everything must be dead within the time that the bars allow."""
         pids = self.family()

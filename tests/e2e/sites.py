@@ -99,6 +99,19 @@ class Town:
         options = self.options(name, greeting, *more, address=address)
         self.write(name, in_format(name.rpartition(".")[2], options))
 
+    def put_doomed(self, name: str) -> str:
+        """Write a vassal whose app cannot be imported; gives the path of the app."""
+        app = f"{self.root}/{name}.py"
+        with open(app, "w", encoding="ascii") as file:
+            file.write("import nothing_of_that_name\n")
+        self.put(name, name, ("wsgi-file", app))
+        return app
+
+    def mend(self, app: str) -> None:
+        """Make an app one that can be imported, and greets."""
+        with open(app, "w", encoding="utf-8") as file:
+            file.write(APP)
+
     def write(self, name: str, text: str) -> None:
         """Write a vassal's file as an editor does: beside it, then over it."""
         with open(self.path(f".{name}.new"), "w", encoding="utf-8") as file:

@@ -240,11 +240,12 @@ def test_under_the_wheel_a_reload_keeps_the_environment(wheel_town: Town) -> Non
 
 def test_warnings_are_said_and_the_vassal_runs(one_town: Town) -> None:
     town = one_town
-    town.put("site.ini", "one", ("include", f"{town.root}/empty.ini"))
-    open(f"{town.root}/empty.ini", "w", encoding="ascii").close()
+    town.put("site.ini", "one", ("include", f"{town.root}/other.ini"))
+    with open(f"{town.root}/other.ini", "w", encoding="ascii") as file:
+        file.write("[other]\n")
     with reign(*town.words) as daemon:
         message = daemon.expect("compiles with warnings", "site.ini", level="warning")
-        assert "empty.ini" in message
+        assert "other.ini" in message
         daemon.up("site.ini")
         os.utime(town.path("site.ini"))
         daemon.reloaded("site.ini", "touched")

@@ -15,15 +15,6 @@ pytestmark = [pytest.mark.process, pytest.mark.uwsgi]
 LONG_THROTTLE = ("--emperor-throttle", "60000")
 
 
-def put_doomed(town: Town, name: str) -> str:
-    """Write a vassal whose app cannot be imported; gives the path of the app."""
-    app = f"{town.root}/{name}.py"
-    with open(app, "w", encoding="ascii") as file:
-        file.write("import nothing_of_that_name\n")
-    town.put(name, name, ("wsgi-file", app))
-    return app
-
-
 def test_sighup_reloads_what_runs_and_compiles_what_listens(one_town: Town) -> None:
     town = one_town
     included = f"{town.root}/included.ini"
@@ -57,9 +48,9 @@ def test_sighup_reloads_what_runs_and_compiles_what_listens(one_town: Town) -> N
 def test_sigusr1_writes_the_status_of_every_vassal_to_the_log(one_town: Town) -> None:
     town = one_town
     town.put("well.ini", "well")
-    put_doomed(town, "doomed.ini")
+    town.put_doomed("doomed.ini")
     town.write("broken.ini", "[uwsgi]\nini = missing.ini\n")
-    with reign(*town.words, *LONG_THROTTLE) as daemon:
+    with reign(*town.words, *LONG_THROTTLE, "--log-level", "debug") as daemon:
         pid = daemon.up("well.ini")
         daemon.expect("died", "doomed.ini")
         daemon.expect("does not compile", "broken.ini")
@@ -72,23 +63,21 @@ def test_sigusr1_writes_the_status_of_every_vassal_to_the_log(one_town: Town) ->
         assert "is spawned again in" in doomed
         assert daemon.expect("pid -1", "broken.ini").startswith("waiting, ")
         assert town.get("well.ini") == "well"
+        daemon.expect("is loyal", "well.ini")
         daemon.process.send_signal(signal.SIGUSR1)
         assert ", loyal 1, " in daemon.expect("pid", "well.ini")
 
 
 def test_sigurg_empties_the_blacklist_and_tries_again_at_once(one_town: Town) -> None:
     town = one_town
-    app = put_doomed(town, "doomed.ini")
-    put_doomed(town, "other.ini")
+    app = town.put_doomed("doomed.ini")
+    town.put_doomed("other.ini")
     address = f"{town.root}/stats"
     with reign(*town.words, *LONG_THROTTLE, "--emperor-stats", address) as daemon:
         for name in ("doomed.ini", "other.ini"):
             daemon.expect("spawning it again in 60 s", name)
         assert {row["id"] for row in stats(address)["blacklist"]} == {"doomed.ini", "other.ini"}
-        with open(f"{town.root}/app.py", encoding="utf-8") as good:
-            text = good.read()
-        with open(app, "w", encoding="utf-8") as file:
-            file.write(text)
+        town.mend(app)
         began = time.monotonic()
         daemon.process.send_signal(signal.SIGURG)
         daemon.expect("SIGURG")

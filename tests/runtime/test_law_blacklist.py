@@ -18,7 +18,7 @@ from emperor.runtime import events as ev
 from emperor.runtime.events import Cause
 from emperor.runtime.law.blacklist import Entry, blame, delay_seconds
 from emperor.runtime.law.rules import Rules, rules
-from emperor.runtime.law.state import Phase
+from emperor.runtime.law.state import HOLD_SECONDS, Phase
 from emperor.runtime.protocol import Word
 
 
@@ -279,6 +279,7 @@ def test_one_that_could_not_be_spawned_is_not_blamed() -> None:
 def test_a_restart_is_not_blamed() -> None:
     history = starting()
     history.take(said(Word.ACCEPTING), ev.Noticed())
+    history.now += HOLD_SECONDS
     assert history.compiled(replace(ONE, digest="x", cwd="/other")) == (STOP,)
     history.take(ev.Exited(status=-9))
     assert (history.phase, history.state.blacklisted) == (Phase.WAITING, None)

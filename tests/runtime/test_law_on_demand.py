@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tests.support.vassal_history import (
+    GRACEFUL_STOP,
     LAZY,
     ONE,
     STOP,
@@ -69,7 +70,7 @@ def test_a_connection_waits_for_its_turn() -> None:
 
 def test_byte_22_is_back_to_listening_on_the_same_socket() -> None:
     history = ready(LAZY)
-    assert history.take(said(Word.LEAVING)) == (STOP,)
+    assert history.take(said(Word.LEAVING)) == (GRACEFUL_STOP,)
     assert history.take(ev.Exited(status=0)) == (LISTEN,)
     assert not closes(history)
     assert history.hooks() == ["stop", "as-on-demand"]

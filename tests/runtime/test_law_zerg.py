@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tests.support.vassal_history import (
+    GRACEFUL_STOP,
     ONE,
     RELOAD,
     STOP,
@@ -51,7 +52,7 @@ def test_a_zerg_gets_none() -> None:
 def test_a_zerg_leaves_for_good(is_told: bool) -> None:
     history = zerg()
     if is_told:
-        assert history.take(said(Word.LEAVING)) == (STOP,)
+        assert history.take(said(Word.LEAVING)) == (GRACEFUL_STOP,)
     assert history.take(ev.Exited(status=0 if is_told else 26)) == (ev.Forget(),)
     assert history.phase is Phase.GONE
 
@@ -130,6 +131,7 @@ def test_a_loyal_word_of_the_old_generation_does_not_end_a_reload() -> None:
 def test_it_obeys() -> None:
     history = starting()
     history.take(said(Word.LOYAL))
+    history.now += HOLD_SECONDS
     assert history.take(ev.Vanished()) == (STOP,)
     assert history.take(ev.Exited(status=0)) == (ev.Forget(),)
 

@@ -265,6 +265,19 @@ def test_a_removed_one_is_told_to_go_and_forgotten(graceful: bool, byte: Order) 
     assert history.state.phase is Phase.GONE
 
 
+def test_one_that_has_just_come_up_is_told_to_go_when_all_its_workers_are_there() -> None:
+    history = History()
+    history.take(ev.Noticed())
+    history.compiled()
+    history.take(ev.Spawned(pid=7), said(Word.ACCEPTING))
+    history.now += 0.2
+    assert history.take(ev.Vanished()) == ()
+    assert history.wait(HOLD_SECONDS - 0.21) == ()
+    assert history.wait(0.02) == (STOP,)
+    assert history.wait(29) == ()
+    assert history.wait(1) == (KILL,)
+
+
 def test_a_removed_one_without_a_process_is_forgotten_at_once() -> None:
     history = History()
     history.take(ev.Noticed())

@@ -8,7 +8,7 @@ It connects to the unix socket STAGE and sends a line of JSON for each thing tha
     {"config": TEXT}                                       what came over the config pipe
     {"hears": BYTE}                                        the Emperor's word
     {"signal": NUMBER}                                     SIGTERM, after which it leaves
-    {"serves": TEXT}                                       a connection that it was told to answer
+    {"serves": TEXT}                                       an answer that it was told to give
 
 and obeys lines of JSON: {"say": [BYTE, ...]}, {"answer": TEXT} (to the next connection to the
 socket that is its standard input) and {"leave": EXIT_CODE}.

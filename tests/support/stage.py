@@ -24,8 +24,7 @@ _PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "puppet.py")
 
 @dataclass(slots=True, eq=False)
 class Puppet:
-    """One process of a vassal. What it tells is read in order, and nothing is passed over but
-    by ``reads``."""
+    """One process of a vassal, which tells in order what happens to it."""
 
     name: str
     pid: int
@@ -47,36 +46,31 @@ class Puppet:
 
     def reads(self) -> str:
         """The next config that it is given."""
-        return str(self._next()["config"])
+        return str(self._told("config"))
 
     def hears(self) -> Order:
-        """The next word of the Emperor's; configs that come before are passed over."""
-        told = self._next()
-        while "config" in told:
-            told = self._next()
-        return Order(told["hears"])
+        """The next word of the Emperor's."""
+        return Order(self._told("hears"))
 
     def signalled(self) -> int:
-        """The signal that ends it; words that come before are passed over."""
-        while "signal" not in (told := self._next()):
-            pass
-        return int(told["signal"])
+        """The signal that ends it."""
+        return int(self._told("signal"))
 
     def served(self) -> str:
-        """What it has answered."""
-        while "serves" not in (told := self._next()):
-            pass
-        return str(told["serves"])
+        """What it has answered next."""
+        return str(self._told("serves"))
 
     def _order(self, **order: object) -> None:
         self._connection.sendall(json.dumps(order).encode() + b"\n")
 
-    def _next(self) -> dict[str, Any]:
+    def _told(self, what: str) -> Any:
+        """The next thing of that kind that it tells; others are passed over."""
         try:
-            told: dict[str, Any] = json.loads(next(self._lines))
+            while what not in (told := json.loads(next(self._lines))):
+                pass
         except (TimeoutError, StopIteration):
-            raise AssertionError(f"{self.name} (pid {self.pid}) tells nothing more") from None
-        return told
+            raise AssertionError(f"{self.name} (pid {self.pid}) tells of no {what}") from None
+        return told[what]
 
 
 @dataclass(slots=True, eq=False)

@@ -11,7 +11,7 @@
  *          crashing    dies as soon as it has read its config
  *
  * SIGUSR1: says two thousand bytes of nonsense. SIGUSR2: leaves of its own will. SIGHUP: asks
- * for its config. Whatever config it has, asked for or not, is in STORM_DIRECTORY/NAME.PID
+ * for its config. Whatever config it has, asked for or not, is in STORM_DIRECTORY/PID
  * before it says that it accepts requests. */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -28,7 +28,6 @@ enum { SPAWNED = 1, ASK = 2, READY = 5, LOYAL = 17, LEAVING = 22, BEAT = 26 };
 enum { FLOOD_BYTES = 2000, BEAT_MILLISECONDS = 1000, SLOW_NANOSECONDS = 200000000 };
 
 static int command = -1, config = -1;
-static const char *name = "-";
 static char text[65536 + 1];
 static int has_worker, has_beaten;
 static volatile sig_atomic_t floods, leaves, asks;
@@ -64,7 +63,7 @@ static void show(size_t size) {
     char path[4096], beside[4096 + 8];
     const char *directory = getenv("STORM_DIRECTORY");
     if (!directory) return;
-    snprintf(path, sizeof path, "%s/%s.%d", directory, name, getpid());
+    snprintf(path, sizeof path, "%s/%d", directory, getpid());
     snprintf(beside, sizeof beside, "%s.new", path);
     FILE *file = fopen(beside, "w");
     if (!file || fwrite(text, 1, size, file) != size || fclose(file)) _exit(4);
@@ -115,8 +114,8 @@ static void flood(void) {
     }
     for (size_t sent = 0; sent < sizeof bytes;) {
         ssize_t size = write(command, bytes + sent, sizeof bytes - sent);
-        if (size > 0) sent += size;
-        else if (size < 0 && !floods && !leaves && !asks) _exit(3);
+        if (size <= 0) _exit(3);
+        sent += size;
     }
     settle();
 }
@@ -140,7 +139,7 @@ static int descriptor(const char *variable) {
     return atoi(value);
 }
 
-int main(int argc, char **argv) {
+int main(void) {
     sigset_t ours, before;
     const int handled[] = {SIGUSR1, SIGUSR2, SIGHUP};
     sigemptyset(&ours);
@@ -151,10 +150,6 @@ int main(int argc, char **argv) {
         sigaction(handled[i], &action, NULL);
     }
     signal(SIGPIPE, SIG_IGN);
-    if (argc > 2) {
-        const char *slash = strrchr(argv[2], '/');
-        name = slash ? slash + 1 : argv[2];
-    }
     command = descriptor("UWSGI_EMPEROR_FD");
     config = descriptor("UWSGI_EMPEROR_FD_CONFIG");
     take_config();

@@ -17,7 +17,7 @@ class TinyEvent:
     """One line of the log: what a vassal did, on the clock of ``time.monotonic_ns``."""
 
     at_ns: int
-    what: str  # start, config, ready, reload, ask, stop, graceful, lost, refused
+    what: str  # as tiny_vassal.c names it
     vassal: str
 
 
@@ -27,17 +27,21 @@ def compile_tiny(directory: str) -> str:
     Raises NoCompilerError without a compiler, CalledProcessError if the compiler refuses.
     """
     program = os.path.join(directory, "tiny")
-    if os.path.exists(program):
-        return program
+    if not os.path.exists(program):
+        compile_program(SOURCE, program)
+    return program
+
+
+def compile_program(source: str, program: str) -> None:
+    """Build a program of one C file. Raises as ``compile_tiny``."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise NoCompilerError(
             "no C compiler (cc, gcc or clang) on PATH: the trivial vassal cannot be built"
         )
     subprocess.run(
-        [compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, SOURCE], check=True
+        [compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source], check=True
     )
-    return program
 
 
 def parse_events(text: str) -> tuple[TinyEvent, ...]:

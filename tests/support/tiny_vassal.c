@@ -3,10 +3,13 @@
  *   tiny --inherit emperor://NAME.ini     config read from UWSGI_EMPEROR_FD_CONFIG
  *   tiny --ini NAME.ini                   as uWSGI's Emperor starts a vassal of a directory
  *
+ * Its standard input may be a listening socket, as of an on-demand vassal: whoever connects gets
+ * its name, as HTTP has it. With TINY_CRASHING=PREFIX one whose name begins so dies at once.
+ *
  * With TINY_LOG=FILE in the environment every event becomes one line of that file,
  * "MONOTONIC_NANOSECONDS EVENT NAME", written with a single append, so that thousands of
  * vassals can share the file and a reader can subtract times. Events: start, config (one for
- * each part), ready, reload, ask, stop, graceful, lost, refused. */
+ * each part), ready, reload, ask, answer, stop, graceful, lost, crash, refused. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
@@ -14,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -100,13 +104,38 @@ static void reload(void) {
     say(READY);     /* a real uWSGI sends SPAWNED once only, at its first start */
 }
 
+static int is_listening(int number) {
+    int answer = 0;
+    socklen_t size = sizeof answer;
+    return !getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &answer, &size) && answer;
+}
+
+static void serve(int listening) {
+    char text[1024];
+    int client = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+    if (client < 0) return;
+    note("answer");
+    if (read(client, text, sizeof text) > 0) {
+        int size = snprintf(text, sizeof text, "HTTP/1.0 200 OK\r\n\r\n%.400s", name);
+        if (write(client, text, size) != size) note("lost");
+    }
+    close(client);
+}
+
+static void obey(void) {
+    unsigned char byte;
+    if (read(command, &byte, 1) != 1) leave("lost", 1);
+    if (byte == STOP) leave("stop", 0);
+    if (byte == GRACEFUL) leave("graceful", 0);
+    if (byte == RELOAD) reload();
+}
+
 static int descriptor(const char *variable) {
     const char *value = getenv(variable);
     return value ? atoi(value) : -1;
 }
 
 int main(int argc, char **argv) {
-    unsigned char byte;
     if (argc > 2) {
         const char *slash = strrchr(argv[2], '/');
         name = slash ? slash + 1 : argv[2];
@@ -119,14 +148,19 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);   /* an Emperor that is gone is a failed write */
     note("start");
     if (config >= 0) read_config();
+    const char *crashing = getenv("TINY_CRASHING");
+    if (crashing && !strncmp(name, crashing, strlen(crashing))) leave("crash", 1);
     say(SPAWNED);
     note("ready");  /* before the byte: who has heard it can rely on the line */
     say(READY);
     say(LOYAL);
-    while (read(command, &byte, 1) == 1) {
-        if (byte == STOP) leave("stop", 0);
-        if (byte == GRACEFUL) leave("graceful", 0);
-        if (byte == RELOAD) reload();
+    struct pollfd ready[] = {
+        {.fd = command, .events = POLLIN},
+        {.fd = is_listening(0) ? 0 : -1, .events = POLLIN},
+    };
+    for (;;) {
+        if (poll(ready, 2, -1) < 0) leave("lost", 1);
+        if (ready[0].revents) obey();
+        if (ready[1].revents) serve(0);
     }
-    leave("lost", 1);
 }

@@ -26,6 +26,7 @@ BARE = replace(ONE, digest="bare", has_master=False)
 LAZY = replace(ONE, digest="lazy", socket="/run/lazy.socket")
 
 STOP, RELOAD = ev.Send(byte=Order.STOP), ev.Send(byte=Order.RELOAD)
+GRACEFUL_STOP = ev.Send(byte=Order.GRACEFUL_STOP)
 TERM = ev.Signal(signum=signal.SIGTERM)
 KILL = ev.Signal(signum=signal.SIGKILL, is_for_group=True)
 _ASIDE = (ev.Log, ev.Hook, ev.AskStart, ev.Unlisten)

@@ -229,6 +229,8 @@ class World:
         while names := self.gate.due(self.clock.now):
             for name in names:
                 self.peers[name]._feed(ev.MayStart())
+        due = self.gate.deadline()
+        assert due is None or due > self.clock.now, "a turn that has come, and nobody starts"
 
     # -- what happens to its file, and what people want ----------------------------------------
 
