@@ -221,17 +221,36 @@ def test_so_many_connections_wait_as_the_backlog_says(one_town: Town, theatre: S
 def test_an_address_that_somebody_has_is_taken_when_it_is_free(
     one_town: Town, theatre: Stage
 ) -> None:
+    town, bureau = one_town, Bureau(root=one_town.root)
+    address = put_played(town)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(address)
+        other.listen()
+        with reign(*town.words, *theatre.words, *bureau.words, *ON_DEMAND) as daemon:
+            daemon.expect("cannot listen", NAME, level="error")
+            assert bureau.states() == {NAME: "delayed"}
+            other.close()
+            eventually(lambda: bureau.states() == {NAME: "listening"})
+            with connect(address) as channel:
+                serves(theatre, channel, "at last")
+            assert len(daemon.said(NAME, "error")) == 1
+
+
+@pytest.mark.xfail(reason="it says that it waits before it knows whether it can", strict=True)
+def test_an_address_that_somebody_has_is_tried_again_without_a_word(
+    one_town: Town, theatre: Stage
+) -> None:
     town = one_town
     address = put_played(town)
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(address)
         other.listen()
         with reign(*town.words, *theatre.words, *ON_DEMAND) as daemon:
-            daemon.expect("cannot listen: cannot listen on", NAME, level="error")
-            other.close()
-            waits(daemon, address)
-            with connect(address) as channel:
-                serves(theatre, channel, "at last")
+            daemon.expect("cannot listen", NAME, level="error")
+            other.settimeout(PATIENCE_SECONDS)
+            for _ in range(3):  # each try knocks
+                other.accept()[0].close()
+            assert [text for text in daemon.said(NAME) if "waits for" in text] == []
 
 
 # -- idle again and again ------------------------------------------------------------------
@@ -497,7 +516,7 @@ def test_an_operator_wakes_it_and_puts_it_to_rest(one_town: Town, theatre: Stage
         assert bureau.emperor("stop", NAME)[0] == 0
         assert puppet.hears() is Order.STOP
         puppet.leave(0)
-        daemon.expect("stopped by an operator", NAME)
+        daemon.expect("stopped by an operator (exit code 0)", NAME)
         assert (is_closed(address), os.path.exists(address)) == (True, False)
         assert bureau.emperor("start", NAME)[0] == 0
         waits(daemon, address)
@@ -548,12 +567,14 @@ def test_hooks_when_it_begins_to_wait_and_when_its_config_changes(
     town = one_town
     address = put_played(town)
     told = '"$UWSGI_VASSAL_CONFIG in ${UWSGI_VASSALS_DIR##*/}"'
-    words = [
-        word
-        for moment in ("on-demand", "on-config")
-        for word in (f"--hook-as-{moment}-vassal", f"exec:echo {moment}: {told}")
-    ]
-    with reign(*town.words, *theatre.words, *ON_DEMAND, *words) as daemon:
+    emperor = f"{town.root}/emperor.ini"
+    with open(emperor, "w", encoding="utf-8") as file:
+        file.write(
+            "[emperor]\n"
+            f"hook-as-on-demand-vassal = exec:echo on-demand: {told}\n"
+            f"hook-as-on-config-vassal = exec:echo on-config: {told}\n"
+        )
+    with reign(emperor, *town.words, *theatre.words, *ON_DEMAND) as daemon:
         waits(daemon, address)
         daemon.expect("on-demand: site.ini in vassals", OUTPUT)
         os.utime(town.path(NAME))

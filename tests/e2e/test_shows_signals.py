@@ -95,7 +95,7 @@ def test_sigurg_empties_the_blacklist_and_tries_again_at_once(one_town: Town) ->
 def test_one_signal_brings_all_down_in_peace(one_town: Town, signum: signal.Signals) -> None:
     town = one_town
     town.put("one.ini", "one")
-    town.put("two.ini", "two")
+    town.put("two.ini", "two", ("processes", "2"))
     with reign(*town.words) as daemon:
         daemon.up("one.ini")
         daemon.up("two.ini")

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.states_page import EDGES
-from tests.support.vassal_world import Clock, Tally, World, gate_of
+from tests.support.vassal_rim import Clock, Tally, gate_of
+from tests.support.vassal_world import World
 
 from emperor.runtime import events as ev
 from emperor.runtime.law.state import Phase, Vassal
@@ -43,17 +44,18 @@ class Realm:
     # -- who is there --------------------------------------------------------------------------
 
     def _welcome(self, name: str, *, is_first: bool, is_zerg: bool = False) -> World:
-        return World(
+        world = self.worlds[name] = World(
             name=name,
             clock=self.clock,
             gate=self.gate,
             tally=self.tally,
-            peers=self.worlds,
+            peer=self.worlds.__getitem__,
             on_zerg=lambda: self._zerg_of(name),
             state=Vassal(is_zerg=is_zerg, seed=len(name)),
             version=self.chance.randrange(100),
             is_first=is_first,
         )
+        return world
 
     def _zerg_of(self, name: str) -> None:
         count = sum(world.state.is_zerg for world in self.worlds.values())

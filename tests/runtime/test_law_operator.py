@@ -25,7 +25,7 @@ from tests.support.vassal_history import (
 
 from emperor.runtime import events as ev
 from emperor.runtime.events import Cause
-from emperor.runtime.law.state import ALIVE, Phase, Vassal
+from emperor.runtime.law.state import ALIVE, HOLD_SECONDS, Phase, Vassal
 from emperor.runtime.law.table import step
 from emperor.runtime.protocol import Order, Word
 
@@ -402,6 +402,39 @@ def test_the_curse_is_tolerated_for_so_long_and_then_killed_every_5_s(event: ev.
     assert history.wait(0.2) == (KILL,)
     assert history.said() == ["does not go: killing it"]
     assert history.wait(10) == (KILL, KILL)
+
+
+def fresh_and_ready() -> History:
+    """One that accepts requests since just now: its later workers may not be ready."""
+    history = ready(curse_seconds=12.0)
+    history.take(said(Word.ACCEPTING))
+    return history
+
+
+@pytest.mark.parametrize("event", [ev.Vanished(), ev.Halt(), said(Word.LEAVING)], ids=repr)
+def test_a_stop_is_held_back_after_requests_are_accepted(event: ev.Event) -> None:
+    history = fresh_and_ready()
+    assert history.take(event) == ()
+    assert history.phase is Phase.STOPPING
+    assert history.wait(HOLD_SECONDS - 0.01) == ()
+    assert history.wait(0.02) == (STOP,)
+    assert history.wait(12 - HOLD_SECONDS) == (KILL,)
+
+
+def test_a_stop_that_is_held_back_is_not_sent_to_whom_it_would_not_reach() -> None:
+    history = fresh_and_ready()
+    history.take(ev.Vanished())
+    assert history.take(ev.Exited(status=0)) == (ev.Forget(),)
+    history = fresh_and_ready()
+    history.take(ev.Vanished())
+    assert history.take(ev.Die()) == (KILL,)
+    assert history.wait(4) == ()
+
+
+def test_a_stop_is_not_held_back_for_longer_than_there_is_time() -> None:
+    history = fresh_and_ready()
+    assert history.take(ev.Leave(grace_seconds=0.2)) == (STOP,)
+    assert history.wait(0.2) == (KILL,)
 
 
 def test_one_that_never_reads_its_socket_gets_a_signal_too() -> None:

@@ -99,6 +99,8 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, leave)
     name = word.removeprefix("emperor://")
+    if "UWSGI_BROODLORD_NUM" in os.environ:
+        name += ":zerg"
     puppet.tell(enters=name, pid=os.getpid(), environment=dict(os.environ))
     puppet.run()
 

@@ -113,7 +113,8 @@ MEANINGS = {
     "up long enough",
     "tick_idle": "compiled if something has changed, and spawned; a compile that takes too "
     "long: the last good config",
-    "tick_stopping": "killed, every 5 s",
+    "tick_stopping": "told to go, if that was held back for 0.5 s after it accepted requests; "
+    "killed, every 5 s",
     "unwanted": "gone when its process is; `Leave`: with less time for it",
     "vanished_alive": "told to go, then gone",
 }
