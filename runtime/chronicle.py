@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from emperor.runtime import events as ev
 from emperor.runtime.events import Event
 from emperor.runtime.law.dying import status_text
-from emperor.runtime.law.state import Phase, Vassal
+from emperor.runtime.law.state import ALIVE, Phase, Vassal
 from emperor.runtime.protocol import Word
 
 
@@ -49,7 +49,9 @@ class Chronicle:
                 pass
         if after.phase is not before.phase:
             self._moved(after.phase, seconds)
-        elif after.running is not before.running and after.running is not None:
+        is_new = after.running is not None and after.running is not before.running
+        is_given = before.asks_config and not after.asks_config and after.phase in ALIVE
+        if (is_new or is_given) and not isinstance(event, ev.MayStart):
             self.generation += 1
         if after.blacklisted is not before.blacklisted and after.blacklisted is not None:
             self.last_attempt = seconds

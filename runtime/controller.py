@@ -168,7 +168,8 @@ class Controller:
 
     def _forget(self, record: Record) -> None:
         self._roster.remove(record)
-        self._gate.withdraw(record.key)
+        if self._gate.withdraw(record.key):
+            self._admit()
         self.launcher.unlisten(record)
         if record.timer is not None:
             record.timer.cancel()

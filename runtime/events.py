@@ -100,6 +100,11 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Its on-demand socket is open, and the Emperor waits for a connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotListening:
     """Its on-demand socket could not be had."""
 
@@ -151,6 +156,7 @@ Event = (
     | Tick
     | MayStart
     | Connected
+    | Listening
     | NotListening
     | Reload
     | Halt
@@ -212,8 +218,8 @@ class Signal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
-    """Hold the on-demand socket at that address and wait for a connection; ``NotListening``
-    if it cannot be had. A socket at another address is closed."""
+    """Hold the on-demand socket at that address and wait for a connection: ``Listening``, or
+    ``NotListening`` if it cannot be had. A socket at another address is closed."""
 
     address: str
 

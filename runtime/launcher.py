@@ -137,10 +137,11 @@ class Launcher:
             try:
                 record.listener = self._listen(address)
             except OSError as error:
-                self._feed(record, ev.NotListening(message=str(error)))
+                self._feed(record, ev.NotListening(message=error.strerror or str(error)))
                 return
             record.listens_at = address
         self._loop.add_reader(record.listener.fileno(), self._connected, record)
+        self._feed(record, ev.Listening())
 
     def unlisten(self, record: Record) -> None:
         """Close the socket, if there is one."""

@@ -8,7 +8,12 @@ from typing import Any
 
 from emperor.compiler.catalogue import Facts, everything
 from emperor.compiler.diagnostics import Diagnostics, Severity
-from emperor.compiler.emperor_options import OWN_OPTIONS, apply_environment, emperor_config
+from emperor.compiler.emperor_options import (
+    HOOKS,
+    OWN_OPTIONS,
+    apply_environment,
+    emperor_config,
+)
 from emperor.compiler.loading import format_of
 from emperor.compiler.moments import emperor_hooks
 from emperor.compiler.pipeline import compile_arguments
@@ -36,7 +41,7 @@ def answer_emperor(message: Mapping[str, Any]) -> dict[str, object]:
             given={url: to_bytes(text) for url, text in message["texts"].items()},
         ),
         target=Target(),
-        further_options=[*OWN_OPTIONS, *_of_plugins()],
+        further_options=[*OWN_OPTIONS, *_of_plugins(), *_hooks()],
     )
     diagnostics = Diagnostics()
     diagnostics.items += without_missing_sections(compiled.diagnostics)
@@ -62,6 +67,11 @@ def answer_emperor(message: Mapping[str, Any]) -> dict[str, object]:
 def _of_plugins() -> list[Facts]:
     """The options of all plugins: known, so that they can be refused by their names."""
     return [option for option in everything().values() if option["plugin"] != "core"]
+
+
+def _hooks() -> list[Facts]:
+    """The options of hooks: some are of uWSGI 2.1, and obeyed whatever the version is."""
+    return [everything()[name] for name in sorted(HOOKS) if name in everything()]
 
 
 def _arguments(words: list[str]) -> list[str]:

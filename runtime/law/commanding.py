@@ -49,7 +49,7 @@ def halt(state: Vassal, event: Event, now: float) -> Step:
 
 def halt_later(state: Vassal, event: Event, now: float) -> Step:
     """It is on its way up or down: it rests after that."""
-    return replace(state, is_stopped=True, is_restarting=False), ()
+    return replace(state, is_stopped=True), ()
 
 
 def start_idle(state: Vassal, event: Event, now: float) -> Step:

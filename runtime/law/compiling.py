@@ -8,9 +8,9 @@ from emperor.runtime import events as ev
 from emperor.runtime.events import Cause, Event
 from emperor.runtime.law.blacklist import LEAST_DELAY_SECONDS
 from emperor.runtime.law.listening import listen
-from emperor.runtime.law.reloading import deliver, needs_restart, want_reload
+from emperor.runtime.law.reloading import deliver, is_launched_alike, needs_restart, want_reload
 from emperor.runtime.law.spawning import queue, start
-from emperor.runtime.law.state import Phase, Step, Vassal, compile_now
+from emperor.runtime.law.state import STALE_SECONDS, Phase, Step, Vassal, compile_now
 from emperor.runtime.law.stopping import gone
 
 # Nobody has said that anything changed: it is only looked whether it has.
@@ -34,7 +34,8 @@ def noticed(state: Vassal, event: Event, now: float) -> Step:
 
 def noticed_in_queue(state: Vassal, event: Event, now: float) -> Step:
     """Its file has changed before its turn came: it asks again when that is compiled."""
-    return noticed(replace(state, phase=Phase.WAITING), event, now)
+    waiting = replace(state, phase=Phase.WAITING, answer_by=now + STALE_SECONDS)
+    return noticed(waiting, event, now)
 
 
 def answered(state: Vassal, event: Event) -> bool:
@@ -125,8 +126,10 @@ def compiled_alive(state: Vassal, event: Event, now: float) -> Step:
         return state, ()
     after = with_answer(state, event)
     reason = reload_reason(state, event, state.pending)
-    if state.asks_config and (reason is None or not needs_restart(after)):
-        return deliver(after, (), now)
+    if state.asks_config:
+        if is_launched_alike(after) and (reason is None or not needs_restart(after)):
+            return deliver(after, (), now)
+        return want_reload(after, reason or "changed", now)
     return (after, ()) if reason is None else want_reload(after, reason, now)
 
 

@@ -64,10 +64,11 @@ class StartGate(Generic[Name]):
         self.level_seconds = halved if halved >= self._step_seconds else 0.0
         return 0.0
 
-    def withdraw(self, name: Name) -> None:
-        """Somebody does not want to start any more, or what was started is over."""
+    def withdraw(self, name: Name) -> bool:
+        """Somebody does not want to start any more, or what was started is over; says whether
+        that makes place."""
         self._places.pop(name, None)
-        self._under_way.pop(name, None)
+        return self.has_reported(name)
 
     def has_reported(self, name: Name) -> bool:
         """What was started has said something, or is dead; says whether that makes place."""

@@ -21,12 +21,15 @@ def listen(state: Vassal) -> Step:
         is_restarting=False,
         is_leaving=False,
     )
+    return after, (ev.Listen(address=state.spec.socket),)
+
+
+def now_listening(state: Vassal, event: Event, now: float) -> Step:
+    """The socket is open."""
+    assert state.spec is not None
     text = f"waits for a connection to {state.spec.socket}"
-    return after, (
-        ev.Listen(address=state.spec.socket),
-        ev.Log(level="info", message=text),
-        ev.Hook(moment="as-on-demand"),
-    )
+    after = replace(state, failed_spawns=0)
+    return after, (ev.Log(level="info", message=text), ev.Hook(moment="as-on-demand"))
 
 
 def not_listening(state: Vassal, event: Event, now: float) -> Step:

@@ -23,9 +23,16 @@ from emperor.runtime.protocol import Order, Word
 
 def needs_restart(state: Vassal) -> bool:
     """Whether a reload would not do: another program or environment, or nobody who listens."""
-    if state.running is None or state.spec is None:
+    if state.running is None:
         return False
-    return not (state.running.is_launched_as(state.spec) and state.running.has_master)
+    return not (is_launched_alike(state) and state.running.has_master)
+
+
+def is_launched_alike(state: Vassal) -> bool:
+    """Whether the process was started as the last good config wants it."""
+    if state.running is None or state.spec is None:
+        return True
+    return state.running.is_launched_as(state.spec)
 
 
 def want_reload(state: Vassal, reason: str, now: float) -> Step:
@@ -56,6 +63,7 @@ def send_reload(state: Vassal, now: float) -> Step:
         is_reload_ours=True,
         hold=None,
         heartbeat_by=None,
+        heal_at=None,
         until=now + state.spec.reload_seconds,
     )
     text = f"{state.reload_wanted}: reloading"
@@ -186,7 +194,7 @@ def tick_alive(state: Vassal, event: Event, now: float) -> Step:
         after = replace(state, is_loyal=True, blacklisted=None, heal_at=None)
         return after, (ev.Log(level="info", message=text),)
     if state.hold is not None and now >= state.hold and state.reload_wanted is not None:
-        return send_reload(state, now)
+        return want_reload(state, state.reload_wanted, now)
     return state, ()
 
 

@@ -28,8 +28,11 @@ def order(state: Vassal) -> int:
 
 
 def begin_stop(state: Vassal, now: float, grace_seconds: float) -> Step:
-    """Tell the process to go, but not while uWSGI could miss it: see ``HOLD_SECONDS``."""
+    """Tell the process to go, but not while uWSGI could miss it: see ``HOLD_SECONDS``. One
+    that waits for its config serves nobody and reads nothing else: it is killed."""
     after = replace(state.at_rest(), phase=Phase.STOPPING, until=now + grace_seconds)
+    if state.asks_config:
+        return after, (kill(),)
     if state.phase is Phase.READY and state.accepted_at is not None:
         safe_at = state.accepted_at + HOLD_SECONDS
         if now < safe_at < now + grace_seconds:
@@ -132,7 +135,7 @@ def tick_stopping(state: Vassal, event: Event, now: float) -> Step:
 def said_while_stopping(state: Vassal, event: Event, now: float) -> Step:
     """One byte from a process that was told to go."""
     assert isinstance(event, ev.Said)
-    if event.byte == Word.WANTS_CONFIG and state.spec is not None:
-        # it was reloading when it was told to go: it will read the order when it is up again
-        return state, (ev.Deliver(spec=state.spec), ev.Send(byte=order(state)))
+    if event.byte == Word.WANTS_CONFIG:
+        # it was reloading when it was told to go: nothing of it serves any more
+        return state, (kill(),)
     return state, ()

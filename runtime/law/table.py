@@ -31,7 +31,7 @@ from emperor.runtime.law.compiling import (
     noticed_in_queue,
 )
 from emperor.runtime.law.dying import exited
-from emperor.runtime.law.listening import not_listening
+from emperor.runtime.law.listening import not_listening, now_listening
 from emperor.runtime.law.reloading import said, tick_alive
 from emperor.runtime.law.spawning import connected, may_start, not_spawned, spawned, tick_idle
 from emperor.runtime.law.state import ALIVE, IDLE, Action, Phase, Step, Vassal
@@ -84,6 +84,7 @@ TABLE: dict[tuple[Phase, type], Action] = {
         NotCompiled=compiled_listening,
         Fresh=compiled_listening,
         Connected=connected,
+        Listening=now_listening,
         NotListening=not_listening,
         Reload=reload,
         Halt=halt_idle,

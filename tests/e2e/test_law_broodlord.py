@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.e2e.daemon import OUTPUT, Daemon, eventually, reign, state_of
-from tests.e2e.sites import Town, get, request
+from tests.e2e.sites import Town, free_port, get, request
 from tests.support.bureau import Bureau
 from tests.support.stage import LOYAL, Puppet, Stage, stage
 
@@ -38,15 +38,14 @@ def theatre(one_town: Town) -> Iterator[Stage]:
         yield found
 
 
-def put_lord(town: Town) -> str:
-    """A vassal whose zergs attach to its socket; the address of that."""
+def put_lord(town: Town, address: str, sos: tuple[str, str]) -> None:
+    """A vassal whose zergs attach to its socket; ``sos`` says when it asks for one."""
     with open(f"{town.root}/brood.py", "w", encoding="utf-8") as file:
         file.write(APP.format(fifo=f"{town.root}/fifo"))
     os.mkfifo(f"{town.root}/fifo")
-    address = f"{town.root}/lord.http"
     both = [*town.server.python, ("wsgi-file", f"{town.root}/brood.py"), ("need-app", "true")]
     meeting = f"{town.root}/zergs"
-    lord = [("http-socket", address), ("zerg-server", meeting), ("vassal-sos", "1")]
+    lord = [("http-socket", address), ("zerg-server", meeting), sos]
     zerg = [("zerg", meeting), ("protocol", "http")]
     idle = [("idle", "1"), ("die-on-idle", "true")]
     sections = (("uwsgi", [*both, *lord]), ("zerg", [*both, *zerg, *idle]))
@@ -55,7 +54,6 @@ def put_lord(town: Town) -> str:
         for name, options in sections
     )
     town.write(NAME, text)
-    return address
 
 
 def let_go(town: Town) -> None:
@@ -82,7 +80,8 @@ def test_a_uwsgi_that_is_overloaded_gets_a_zerg_which_leaves_when_it_is_idle(
     each_town: Town,
 ) -> None:
     town, bureau = each_town, Bureau(root=each_town.root)
-    address = put_lord(town)
+    address = f"{town.root}/lord.http"
+    put_lord(town, address, ("vassal-sos", "1"))
     with reign(*town.words, *bureau.words, "--emperor-broodlord", "2") as daemon:
         lord = daemon.up(NAME)
         assert get(address) == "lord"
@@ -104,6 +103,19 @@ def test_a_uwsgi_that_is_overloaded_gets_a_zerg_which_leaves_when_it_is_idle(
         os.kill(daemon.pid, signal.SIGURG)  # gone for good
         daemon.expect("SIGURG")
         assert zergs(bureau) == {}
+
+
+def test_a_uwsgi_with_a_long_queue_gets_a_zerg_that_works_it_off(one_town: Town) -> None:
+    town = one_town
+    address = f"127.0.0.1:{free_port()}"
+    put_lord(town, address, ("vassal-sos-backlog", "1"))
+    with reign(*town.words, "--emperor-broodlord", "1") as daemon:
+        daemon.up(NAME)
+        with request(address, "/hold"):
+            daemon.expect("held", OUTPUT)
+            assert get(address) == "1"  # it waits until there is one to answer it
+            daemon.expect("asks for help: spawning lord.ini:zerg:1", NAME)
+            let_go(town)
 
 
 def test_there_are_no_more_zergs_than_the_emperor_allows(

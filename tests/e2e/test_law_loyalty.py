@@ -176,9 +176,7 @@ def test_jitter_spreads_vassals_that_die_together(one_town: Town, theatre: Stage
         assert min(said) == 1.0  # whatever the jitter says
 
 
-def test_one_that_is_up_long_enough_is_as_good_as_loyal(
-    one_town: Town, theatre: Stage
-) -> None:
+def test_one_that_is_up_long_enough_is_as_good_as_loyal(one_town: Town, theatre: Stage) -> None:
     town, bureau = one_town, Bureau(root=one_town.root)
     put(town, "site.ini")
     words = (*town.words, *theatre.words, *bureau.words, "--emperor-heal-after", "0.4")
@@ -195,9 +193,7 @@ def test_one_that_is_up_long_enough_is_as_good_as_loyal(
         theatre.enters("site.ini")
 
 
-def test_sigurg_empties_the_blacklist_and_tries_at_once(
-    one_town: Town, theatre: Stage
-) -> None:
+def test_sigurg_empties_the_blacklist_and_tries_at_once(one_town: Town, theatre: Stage) -> None:
     town, bureau = one_town, Bureau(root=one_town.root)
     names = ("one.ini", "two.ini")
     for name in names:

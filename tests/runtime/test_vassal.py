@@ -302,12 +302,26 @@ def test_a_file_that_comes_back_while_its_vassal_goes() -> None:
     assert history.fresh() == (ev.Spawn(spec=TWO),)
 
 
-def test_one_that_reloads_when_it_is_removed_is_told_again() -> None:
+def test_one_that_reloads_when_it_is_removed_has_nothing_left_to_tell() -> None:
     history = ready()
     history.take(ev.Noticed())
     history.compiled(TWO)
     history.take(ev.Vanished())
-    assert history.take(said(Word.WANTS_CONFIG)) == (ev.Deliver(spec=TWO), STOP)
+    assert history.take(said(Word.WANTS_CONFIG)) == (KILL,)
+
+
+def test_one_that_is_removed_while_it_waits_for_its_config_is_not_kept_waiting() -> None:
+    history = ready()
+    history.take(said(Word.WANTS_CONFIG))
+    assert history.take(ev.Vanished()) == (KILL,)
+
+
+def test_a_refresh_that_gives_another_launch_is_a_restart_and_no_lie() -> None:
+    history = ready()
+    history.take(said(Word.WANTS_CONFIG))
+    assert history.compiled(replace(ONE, digest="x", cwd="/other")) == (KILL,)
+    history.take(ev.Exited(status=-9))
+    assert history.fresh() == (ev.Spawn(spec=replace(ONE, digest="x", cwd="/other")),)
 
 
 def test_the_end_has_a_deadline_and_a_short_cut() -> None:

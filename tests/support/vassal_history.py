@@ -35,11 +35,12 @@ _ASIDE = (ev.Log, ev.Hook, ev.AskStart, ev.Unlisten)
 @dataclass
 class History:
     """A vassal and what has been done about it; time passes only when told to. With
-    ``is_held`` nobody who asks to start may."""
+    ``is_held`` nobody who asks to start may, with ``is_taken`` no socket is to be had."""
 
     state: Vassal = field(default_factory=Vassal)
     now: float = 1000.0
     is_held: bool = False
+    is_taken: bool = False
     done: tuple[Effect, ...] = ()
 
     @property
@@ -49,7 +50,7 @@ class History:
 
     def take(self, *events: Event) -> tuple[Effect, ...]:
         """What is done about these events, log lines and hooks apart. Whoever asks to start
-        may start at once, unless it is held."""
+        may start at once, unless it is held; every socket can be had, unless it is taken."""
         self.done = ()
         queue = list(events)
         while queue:
@@ -57,6 +58,8 @@ class History:
             self.done += effects
             if not self.is_held:
                 queue[:0] = [ev.MayStart() for e in effects if isinstance(e, ev.AskStart)]
+            if not self.is_taken:
+                queue[:0] = [ev.Listening() for e in effects if isinstance(e, ev.Listen)]
         return tuple(effect for effect in self.done if not isinstance(effect, _ASIDE))
 
     def said(self) -> list[str]:

@@ -203,6 +203,7 @@ class Rim:
             self.inbox.append(ev.NotListening(message="Address already in use"))
         else:
             self.socket = address
+            self.inbox.append(ev.Listening())
 
     def _listener(self) -> Process:
         assert self.process is not None, "said to nobody"
