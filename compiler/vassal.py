@@ -93,9 +93,14 @@ def _source(file: VassalFile, templates: Templates, reader: Reader) -> str:
         reader.is_readable(file.name) and reader.is_executable(file.name)
     ):
         return file.name
+    return f"exec://{own_command(file)}"
+
+
+def own_command(file: VassalFile) -> str:
+    """The command that a vassal file is which may be executed (``emperor-magic-exec``)."""
     # a shell runs it: it must find it in the working directory, and not read the name
     path = file.name if "/" in file.name else f"./{file.name}"
-    return f"exec://{shlex.quote(path)}"
+    return shlex.quote(path)
 
 
 def _type(name: str, templates: Templates) -> str:

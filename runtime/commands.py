@@ -40,9 +40,15 @@ class _Bounded:
 
 
 def shell_output(
-    command: str, *, cwd: str, most_bytes: int, seconds: float = COMMAND_SECONDS
+    command: str,
+    *,
+    cwd: str,
+    most_bytes: int,
+    seconds: float = COMMAND_SECONDS,
+    must_succeed: bool = False,
 ) -> bytes:
-    """What ``/bin/sh -c COMMAND`` prints; its exit code does not count, as in uWSGI.
+    """What ``/bin/sh -c COMMAND`` prints; its exit code does not count, as in uWSGI, but with
+    ``must_succeed``.
 
     Raises ``Unreadable`` if it takes longer, prints more, or cannot be started.
     """
@@ -60,7 +66,7 @@ def shell_output(
             _out_bufsize=65536,
             _err=sys.stderr.fileno(),
             _new_session=True,
-            _ok_code=tuple(range(256)),
+            _ok_code=(0,) if must_succeed else tuple(range(256)),
             _timeout=seconds,
             _decode_errors="surrogateescape",
             _no_out=False,
@@ -72,8 +78,11 @@ def shell_output(
         ) from None
     except (sh.CommandNotFound, sh.ForkException, OSError) as error:
         raise Unreadable("unreadable", f"the command cannot be started: {error}") from None
-    except sh.ErrorReturnCode:
-        pass  # killed by a signal: what it printed until then counts, as in uWSGI
+    except sh.ErrorReturnCode as error:
+        if must_succeed:
+            reason = f"the command failed (exit code {error.exit_code})"
+            raise Unreadable("unreadable", reason) from None
+        # killed by a signal: what it printed until then counts, as in uWSGI
     if output.is_full:
         raise Unreadable("too-large", f"the command prints more than {most_bytes:,} bytes")
     return b"".join(output.parts)

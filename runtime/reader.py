@@ -28,7 +28,7 @@ SOURCE_SECONDS = 20.0
 class FileReader:
     """Reads for one compile. ``allowed`` names the sources that may be read besides files:
     "fd", "exec", "http". ``given`` are texts that nobody has to read any more, by their
-    ``emperor://`` address without a section."""
+    ``emperor://`` address without a section. The commands in ``vital`` must succeed."""
 
     def __init__(
         self,
@@ -36,11 +36,13 @@ class FileReader:
         cwd: str | None = None,
         allowed: frozenset[str] = frozenset(),
         given: Mapping[str, bytes] | None = None,
+        vital: frozenset[str] = frozenset(),
     ) -> None:
         self._cwd = cwd if cwd is not None else os.getcwd()
         self._is_elsewhere = cwd is not None
         self.allowed = allowed
         self._given = {} if given is None else dict(given)
+        self._vital = vital
         self.looked: dict[str, PathStamp] = {}
 
     @property
@@ -117,7 +119,12 @@ class FileReader:
             raise _denied(f"exec://{command}", "exec")
         from emperor.runtime.commands import shell_output
 
-        return shell_output(command, cwd=self._cwd, most_bytes=MOST_BYTES)
+        return shell_output(
+            command,
+            cwd=self._cwd,
+            most_bytes=MOST_BYTES,
+            must_succeed=command in self._vital,
+        )
 
     def fetch(self, url: str) -> bytes:
         """The body behind an ``http://`` address, or the text given for an ``emperor://`` one.

@@ -6,17 +6,17 @@ import gc
 import os
 import resource
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from emperor.compiler.diagnostics import Severity
+from emperor.compiler.diagnostics import Diagnostic, Severity
 from emperor.compiler.loading import split_section
 from emperor.compiler.render import render
 from emperor.compiler.source import to_bytes
 from emperor.compiler.spec import compile_vassal
 from emperor.compiler.target import Target
-from emperor.compiler.vassal import Templates, VassalFile
+from emperor.compiler.vassal import Templates, VassalFile, own_command
 from emperor.runtime.compiling.wire import TooLong, encode, receive
 from emperor.runtime.launch import answer_data
 from emperor.runtime.reader import FileReader
@@ -112,7 +112,10 @@ def _compile(message: Mapping[str, Any], job: Job) -> dict[str, object]:
     )
     cwd = file.directory
     reader = FileReader(
-        cwd=None if cwd == os.getcwd() else cwd, allowed=ALLOWED, given=_given(file)
+        cwd=None if cwd == os.getcwd() else cwd,
+        allowed=ALLOWED,
+        given=_given(file),
+        vital=frozenset({own_command(file)} if job.templates.magic_exec else ()),
     )
     result = compile_vassal(
         file,
@@ -122,7 +125,16 @@ def _compile(message: Mapping[str, Any], job: Job) -> dict[str, object]:
         target=job.target,
     )
     ordered = sorted(result.diagnostics, key=lambda d: d.severity is not Severity.ERROR)
-    return answer_data(result.plan, [render(d) for d in ordered], reader.looked)
+    plan = None if _is_section_missing(file, ordered) else result.plan
+    return answer_data(plan, [render(d) for d in ordered], reader.looked)
+
+
+def _is_section_missing(file: VassalFile, findings: Sequence[Diagnostic]) -> bool:
+    """Whether the one section that the vassal is made of is not in its file: uWSGI would run
+    an instance that does nothing."""
+    return file.section is not None and any(
+        finding.code == "missing-section" and not finding.included_from for finding in findings
+    )
 
 
 def _given(file: VassalFile) -> dict[str, bytes]:
