@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.e2e.sites import Town, town
+from tests.support.stage import Stage, stage
 from tests.support.uwsgi import Server, a_server, do_without, servers
 
 
@@ -33,3 +34,10 @@ def wheel_town() -> Iterator[Town]:
         do_without("the PyPI wheel is not installed (pip: pyuwsgi)")
     with town(found[0]) as place:
         yield place
+
+
+@pytest.fixture
+def theatre(one_town: Town) -> Iterator[Stage]:
+    """Where the test plays the vassals of ``one_town``."""
+    with stage(one_town.root) as found:
+        yield found

@@ -2,13 +2,12 @@
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 from tests.e2e.daemon import OUTPUT, Daemon, eventually, reign, state_of
 from tests.e2e.sites import Town, free_port, get, request
 from tests.support.bureau import Bureau
-from tests.support.stage import LOYAL, Puppet, Stage, stage
+from tests.support.stage import LOYAL, Puppet, Stage
 
 from emperor.runtime.protocol import Order, Word
 
@@ -30,12 +29,6 @@ def application(environ, start_response):
     start_response("200 OK", [])
     return [os.environ.get("UWSGI_BROODLORD_NUM", "lord").encode()]
 """
-
-
-@pytest.fixture
-def theatre(one_town: Town) -> Iterator[Stage]:
-    with stage(one_town.root) as found:
-        yield found
 
 
 def put_lord(town: Town, address: str, sos: tuple[str, str]) -> None:
@@ -82,7 +75,7 @@ def test_a_uwsgi_that_is_overloaded_gets_a_zerg_which_leaves_when_it_is_idle(
     town, bureau = each_town, Bureau(root=each_town.root)
     address = f"{town.root}/lord.http"
     put_lord(town, address, ("vassal-sos", "1"))
-    with reign(*town.words, *bureau.words, "--emperor-broodlord", "2") as daemon:
+    with reign(*town.words, *bureau.words, "--emperor-broodlord", "1") as daemon:
         lord = daemon.up(NAME)
         assert get(address) == "lord"
         with request(address, "/hold"):
@@ -129,7 +122,11 @@ def test_there_are_no_more_zergs_than_the_emperor_allows(
         lord, other = up(theatre, daemon, NAME), up(theatre, daemon, "other.ini")
         assert "UWSGI_BROODLORD_NUM" not in lord.environment
         lord.say(*[Word.WANTS_ZERG] * 5)
-        found = [up(theatre, daemon, ZERG, f"{ZERG}:{number}") for number in (1, 2)]
+        found = [theatre.enters(ZERG), theatre.enters(ZERG)]
+        for puppet in found:
+            puppet.say(*LOYAL)
+        for number in (1, 2):
+            daemon.expect("accepts requests", f"{ZERG}:{number}")
         numbers = {puppet.environment["UWSGI_BROODLORD_NUM"] for puppet in found}
         assert numbers == {"1", "2"}
         assert all("play = zerg" in puppet.reads() for puppet in found)
@@ -142,8 +139,9 @@ def test_there_are_no_more_zergs_than_the_emperor_allows(
         # one leaves, and makes place
         found[1].say(Word.LEAVING)
         assert found[1].hears() is Order.GRACEFUL_STOP
+        (name,) = (zerg["name"] for zerg in bureau.vassals(ZERG) if zerg["pid"] == found[1].pid)
         found[1].leave(0)
-        daemon.expect("has left", f"{ZERG}:2")
+        daemon.expect("has left", name)
         lord.say(Word.WANTS_ZERG)
         third = theatre.enters(ZERG)
         assert third.environment["UWSGI_BROODLORD_NUM"] == "3"
@@ -210,3 +208,21 @@ def test_a_zerg_that_dies_comes_back_as_any_vassal(one_town: Town, theatre: Stag
         os.kill(lord.pid, signal.SIGKILL)
         up(theatre, daemon, NAME)
         assert zergs(bureau) == {f"{ZERG}:1": "ready"}
+
+
+def test_a_lord_without_a_zerg_section_gets_none(one_town: Town, theatre: Stage) -> None:
+    town, bureau = one_town, Bureau(root=one_town.root)
+    town.write(NAME, "[uwsgi]\nplay = lord\n")
+    words = (*town.words, *theatre.words, *bureau.words, "--emperor-broodlord", "1")
+    with reign(*words) as daemon:
+        lord = up(theatre, daemon, NAME)
+        for _ in range(2):  # the place is free again
+            lord.say(Word.WANTS_ZERG)
+            daemon.expect("asks for help", NAME)
+            eventually(lambda: bureau.states() == {NAME: "ready"}, 5.0, lambda: str(daemon))
+        town.write(NAME, PLAY)
+        assert lord.hears() is Order.RELOAD
+        lord.say(Word.WANTS_CONFIG, Word.ACCEPTING)
+        eventually(lambda: bureau.states() == {NAME: "ready"})
+        lord.say(Word.WANTS_ZERG)
+        theatre.enters(ZERG)

@@ -2,25 +2,18 @@
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 from tests.e2e.daemon import Daemon, eventually, reign, state_of
 from tests.e2e.sites import Town, request
 from tests.support.bureau import Bureau
-from tests.support.stage import LOYAL, Puppet, Stage, stage
+from tests.support.stage import LOYAL, Puppet, Stage
 
 from emperor.runtime.protocol import Order, Word
 
 pytestmark = [pytest.mark.process, pytest.mark.uwsgi]
 
 PLAY = "[uwsgi]\nplay = it\n"
-
-
-@pytest.fixture
-def theatre(one_town: Town) -> Iterator[Stage]:
-    with stage(one_town.root) as found:
-        yield found
 
 
 def up(theatre: Stage, daemon: Daemon, name: str) -> Puppet:

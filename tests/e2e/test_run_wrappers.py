@@ -247,20 +247,21 @@ def test_emperor_magic_exec_runs_it_again_at_each_reload(one_town: Town) -> None
         assert town.get("site.ini") == "two"
 
 
-def test_emperor_magic_exec_a_script_that_prints_nonsense_leaves_the_vassal_alone(
-    one_town: Town,
+@pytest.mark.parametrize("text", ["echo ini = missing.ini", "exit 3"], ids=["nonsense", "exit"])
+def test_emperor_magic_exec_a_script_that_fails_leaves_the_vassal_alone(
+    one_town: Town, text: str
 ) -> None:
     town = one_town
     put_script(town, "site.ini", printing(town, "site.ini", "one"))
     with reign(*town.words, "--emperor-magic-exec") as daemon:
-        daemon.up("site.ini")
-        put_script(town, "site.ini", "#!/bin/sh\necho '[uwsgi]'; echo ini = missing.ini\n")
+        pid = daemon.up("site.ini")
+        put_script(town, "site.ini", f"#!/bin/sh\necho '[uwsgi]'\n{text}\n")
         said = daemon.expect("does not compile", "site.ini", level="error")
         assert "the running instance is left alone" in said
         assert town.get("site.ini") == "one"
         put_script(town, "site.ini", printing(town, "site.ini", "two"))
         daemon.reloaded("site.ini", "changed")
-        assert town.get("site.ini") == "two"
+        assert (town.get("site.ini"), pid in daemon.family()) == ("two", True)
 
 
 def test_without_emperor_magic_exec_a_file_is_read_whatever_its_mode(one_town: Town) -> None:

@@ -3,15 +3,21 @@
 import os
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
+from tests.e2e.daemon import Daemon
 from tests.e2e.sites import Town, in_format
+from tests.support.stage import LOYAL, Puppet, Stage
 
 from emperor.runtime import addresses
 
 #: How long an answer may take, in seconds; a vassal may have to be spawned for it.
 PATIENCE_SECONDS = 20.0
+
+#: What makes vassals wait that have an address beside them (``put_address``).
+ON_DEMAND = ("--emperor-on-demand-extension", ".socket")
+
+#: The name of a vassal, and what a played one does.
+NAME, PLAY = "site.ini", "[uwsgi]\nplay = it\n"
 
 #: Options that only an ordinary vassal has: this one is given its socket.
 _SOCKET = ("http-socket", "chmod-socket")
@@ -19,15 +25,18 @@ _SOCKET = ("http-socket", "chmod-socket")
 #: Leaves when nobody has asked for a second or two.
 IDLE = (("idle", "1"), ("die-on-idle", "true"))
 
-#: The app of a vassal; its /slow takes longer than all that happens when a vassal leaves.
-SLOW = """\
-import time
-exec(open("app.py").read())
+#: The app of a vassal; its /held?PATH is answered when there is something at PATH.
+HELD = """\
+import os, sys, time
+exec(open("{root}/app.py").read())
 plain = application
 
 def application(environ, start_response):
-    if environ["PATH_INFO"] == "/slow":
-        time.sleep(0.3)
+    if environ["PATH_INFO"] == "/held":
+        sys.stderr.write("held\\n")
+        sys.stderr.flush()
+        while not os.path.exists(environ["QUERY_STRING"]):
+            time.sleep(0.01)
     return plain(environ, start_response)
 """
 
@@ -86,42 +95,51 @@ def is_closed(address: str) -> bool:
     return False
 
 
+def put_played(town: Town) -> str:
+    """A vassal for the stage, and the address where it waits."""
+    town.write(NAME, PLAY)
+    address = f"{town.root}/site.sock"
+    put_address(town, NAME, address)
+    return address
+
+
+def waits(daemon: Daemon, address: str, vassal: str = NAME) -> None:
+    """Wait until the vassal waits for a connection."""
+    daemon.expect(f"waits for a connection to {address}", vassal)
+
+
+def serves(theatre: Stage, channel: socket.socket, text: str) -> Puppet:
+    """The process that a connection has woken, after it has answered that."""
+    puppet = theatre.enters(NAME)
+    puppet.say(*LOYAL)
+    puppet.answer(text)
+    assert answer_to(channel) == text
+    return puppet
+
+
 class Crowd:
     """Clients that ask at the same time; ``lost`` says what those got that got no answer."""
 
     def __init__(self, address: str) -> None:
         self._address = address
+        self._threads: list[threading.Thread] = []
         self.answers: list[str] = []
         self.lost: list[str] = []
 
-    def ask(self, *paths: str) -> None:
-        """One request for each path, all at once; waits for all."""
+    def begin(self, *paths: str) -> None:
+        """One request for each path, all at once."""
         threads = [threading.Thread(target=self._ask, args=(path,)) for path in paths]
+        self._threads += threads
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+
+    def finish(self) -> None:
+        """Wait until everybody has an answer, or none."""
+        while self._threads:
+            self._threads.pop().join()
 
     def _ask(self, path: str) -> None:
         try:
             self.answers.append(ask(self._address, path))
         except (OSError, AssertionError) as error:
             self.lost.append(f"{path}: {error!r}")
-
-
-@contextmanager
-def steady_client(address: str) -> Iterator[Crowd]:
-    """Somebody who asks again and again, one request after the other, while the block runs."""
-    crowd, is_over = Crowd(address), threading.Event()
-
-    def work() -> None:
-        while not is_over.is_set():
-            crowd.ask("/")
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield crowd
-    finally:
-        is_over.set()
-        thread.join()
