@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from emperor.compiler.catalogue import by_plugin, everything
 from emperor.compiler.diagnostics import CODES
 from emperor.compiler.emperor_options import HOOKS, NOT_YET, OBEYED, OWN_OPTIONS
 
@@ -122,3 +123,34 @@ def test_every_option_of_the_emperor_is_named() -> None:
     own = {facts["name"] for facts in OWN_OPTIONS}
     named |= set(re.findall(r"`([a-z0-9-]+)[^`]*`", text_of("docs/hooks.md")))
     assert own | set(OBEYED) | NOT_YET | HOOKS <= named
+
+
+def _parity() -> dict[str, tuple[str, str]]:
+    """The rows of the table of options: name -> state, and the test or the reason."""
+    table = text_of("docs/parity.md").partition("## Options of the Emperor")[2]
+    rows = re.findall(r"^\| `([a-z0-9-]+)` *\| ([a-z ]+?) *\| (.*?) *\|$", table, re.M)
+    return {name: (state, shown) for name, state, shown in rows}
+
+
+_OF_THE_EMPEROR = re.compile(
+    r"(early-)?(emperor|vassals?)(-.*)?|hook-.*vassal.*|.*-as-(emperor|vassal)[0-9]?"
+)
+
+
+def test_every_option_about_the_emperor_is_accounted_for() -> None:
+    wanted = {name for name in everything() if _OF_THE_EMPEROR.fullmatch(name)}
+    assert wanted - _parity().keys() == set()
+    assert sum(state == "not done" for state, _ in _parity_of_2_0()) <= 10
+
+
+def _parity_of_2_0() -> list[tuple[str, str]]:
+    released = {name for options in by_plugin("2.0.31").values() for name in options}
+    return [row for name, row in _parity().items() if name in released]
+
+
+@pytest.mark.parametrize(
+    "where", sorted({shown for state, shown in _parity().values() if state == "done"})
+)
+def test_a_test_that_parity_names_is_there(where: str) -> None:
+    path, _, name = where.strip("`").partition("::")
+    assert f"\ndef {name}(" in text_of(path)
