@@ -156,7 +156,9 @@ def loyal(state: Vassal, now: float) -> Step:
 def said(state: Vassal, event: Event, now: float) -> Step:
     """One byte from a process that is up."""
     assert isinstance(event, ev.Said)
-    state = replace(sign_of_life(state, now), has_reported=True)
+    state = sign_of_life(state, now)
+    if not state.has_reported:
+        state = replace(state, has_reported=True)
     match event.byte:
         case Word.SPAWNED:
             return reported(state, now)

@@ -207,6 +207,7 @@ def storm_town(root: str) -> Iterator[StormTown]:
         f"{root}/control",
         environment={"STORM_DIRECTORY": f"{root}/configs"},
     ) as daemon:
+        daemon.expect("the Emperor governs")  # its control socket is there
         yield StormTown(root=root, daemon=daemon)
 
 
