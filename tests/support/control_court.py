@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.command import Done
+from tests.support.views import SERVING
 
 from emperor.runtime.control.listener import listen_at
 from emperor.runtime.control.server import ControlServer
@@ -20,44 +21,26 @@ from emperor.runtime.views import Key, VassalView, Verb
 
 DEADLINE_SECONDS = 30.0
 
-_BLANK = VassalView(
-    id="",
-    shown="",
+_MOMENT = 1_700_000_000
+
+_BLANK = replace(
+    SERVING,
     monitor="dir:///vassals",
-    state="ready",
-    pid=4711,
-    born=1_700_000_000,
-    last_mod=1_700_000_000,
-    first_run=1_700_000_000,
-    last_run=1_700_000_000,
-    last_ready=1_700_000_001,
-    last_accepting=1_700_000_001,
+    born=_MOMENT,
+    last_mod=_MOMENT,
+    first_run=_MOMENT,
+    last_run=_MOMENT,
+    last_ready=_MOMENT + 1,
+    last_accepting=_MOMENT + 1,
     last_loyal=0,
     last_heartbeat=0,
-    cursed=0,
-    ready=1,
-    accepting=1,
-    loyal=0,
-    zerg=0,
-    on_demand="",
     uid=0,
     gid=0,
     respawns=0,
     generation=1,
     digest="d1",
-    last_exit="",
-    last_exit_at=0,
-    next_try=0,
-    attempts=0,
-    throttle_milliseconds=0,
-    first_attempt=0,
-    last_attempt=0,
-    diagnostics=(),
-    is_broken=False,
     output="",
     outlook="serves; reloads when its file changes",
-    is_settled=True,
-    is_well=True,
 )
 
 #: Changes of a view that tests ask for often.
