@@ -521,7 +521,7 @@ def test_when_the_guardian_is_killed_its_vassals_live_and_are_adopted(child: str
 
         os.kill(workers, signal.SIGKILL)
         assert daemon.event("exited") == [workers, -signal.SIGKILL]
-        assert [pid for pid in pids if exists(pid)] == sorted((idle, busy))
+        assert sorted(pid for pid in pids if exists(pid)) == sorted((idle, busy))
 
         with gone_within(second, 3.0):
             os.kill(daemon.pid, signal.SIGKILL)
