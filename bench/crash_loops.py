@@ -1,19 +1,16 @@
 """From the touch of a vassal's file to the reload byte, while others die again and again."""
 
-import os
 import random
-import time
 
 from bench.figures import Finding, Request, gather
-from bench.peers import EMPEROR, UWSGI, Contender, Started, alternated, contenders, started
-from bench.vassals import Place, place, wait_until, write_vassals
+from bench.peers import EMPEROR, UWSGI, Contender, alternated, contenders, started
+from bench.reload import touch_each
+from bench.vassals import Place, place, write_vassals
 
 _RUNS = 2
 _CRASHING = 100
 _TOUCHES = 200
 _SPREAD_SECONDS = 20.0
-_SETTLE_SECONDS = 4.0  # longer than a scan, and than a reload is held back after a start
-_ARRIVE_SECONDS = 60.0
 _PREFIX = "shop00"  # of the names of the first hundred
 
 
@@ -51,24 +48,9 @@ def _one_run(rival: Contender, where: Place, *, seed: int) -> tuple[list[float],
             what=f"start of {len(calm)} vassals, and a crash of each other",
         )
         since = daemon.log.count("crash")
-        milliseconds = _touch_all(daemon, where, calm, seed=seed)
+        dice = random.Random(seed)  # the same for each contender
+        names = dice.sample(calm, len(calm))
+        milliseconds = touch_each(
+            daemon.log, where, names, dice=dice, spread_seconds=_SPREAD_SECONDS
+        )
         return milliseconds, daemon.log.count("crash") - since
-
-
-def _touch_all(daemon: Started, where: Place, names: list[str], *, seed: int) -> list[float]:
-    """Touch each once, at moments that are random, but the same for each contender."""
-    dice = random.Random(seed)
-    moments = sorted(dice.uniform(0, _SPREAD_SECONDS) for _ in names)
-    begin = time.monotonic() + _SETTLE_SECONDS
-    touched: dict[str, int] = {}
-    for name, moment in zip(dice.sample(names, len(names)), moments, strict=True):
-        time.sleep(max(0.0, begin + moment - time.monotonic()))
-        touched[name] = time.monotonic_ns()
-        os.utime(where.path(name))
-    wait_until(
-        lambda: touched.keys() <= daemon.log.first("reload").keys(),
-        seconds=_ARRIVE_SECONDS,
-        what=f"reload of {len(touched)} vassals",
-    )
-    told = daemon.log.first("reload")
-    return [(told[name] - at) / 1e6 for name, at in touched.items()]

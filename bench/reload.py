@@ -3,16 +3,17 @@
 import os
 import random
 import time
+from collections.abc import Sequence
 
 from bench.figures import Finding, Request, gather
-from bench.peers import EMPEROR, UWSGI, Running, alternated, contenders, running
-from bench.vassals import Place, place, wait_until
+from bench.peers import EMPEROR, UWSGI, alternated, contenders, running
+from bench.vassals import Place, TinyLog, place, wait_until
 
 _RUNS = 3
 _TOUCHES = 50
 _SPREAD_SECONDS = 10.0  # more than three scan periods of the peer: every phase is met
 _SETTLE_SECONDS = 4.0  # longer than a scan, and than a reload is held back after a start
-_ARRIVE_SECONDS = 30.0
+_ARRIVE_SECONDS = 60.0
 
 
 def measure(request: Request) -> tuple[Finding, ...]:
@@ -23,7 +24,11 @@ def measure(request: Request) -> tuple[Finding, ...]:
         taken: dict[str, list[float]] = {rival.name: [] for rival in rivals}
         for run, rival in alternated(rivals, runs):
             with running(rival, where) as daemon:
-                taken[rival.name] += _touch_some(daemon, where, seed=run)
+                dice = random.Random(run)  # the same for each contender
+                names = dice.sample(where.names, min(_TOUCHES, len(where.names)))
+                taken[rival.name] += touch_each(
+                    daemon.log, where, names, dice=dice, spread_seconds=_SPREAD_SECONDS
+                )
             request.say(f"reload {run + 1}/{runs} {rival.name}")
     return (
         Finding(
@@ -36,11 +41,17 @@ def measure(request: Request) -> tuple[Finding, ...]:
     )
 
 
-def _touch_some(daemon: Running, where: Place, *, seed: int) -> list[float]:
-    """Touch different vassals at moments that are random, but the same for each contender."""
-    dice = random.Random(seed)
-    names = dice.sample(where.names, min(_TOUCHES, len(where.names)))
-    moments = sorted(dice.uniform(0, _SPREAD_SECONDS) for _ in names)
+def touch_each(
+    log: TinyLog,
+    where: Place,
+    names: Sequence[str],
+    *,
+    dice: random.Random,
+    spread_seconds: float,
+) -> list[float]:
+    """Touch each once, in this order, at moments that the dice choose. Milliseconds until the
+    reload byte of each."""
+    moments = sorted(dice.uniform(0, spread_seconds) for _ in names)
     begin = time.monotonic() + _SETTLE_SECONDS
     touched: dict[str, int] = {}
     for name, moment in zip(names, moments, strict=True):
@@ -48,9 +59,9 @@ def _touch_some(daemon: Running, where: Place, *, seed: int) -> list[float]:
         touched[name] = time.monotonic_ns()
         os.utime(where.path(name))
     wait_until(
-        lambda: touched.keys() <= daemon.log.first("reload").keys(),
+        lambda: touched.keys() <= log.first("reload").keys(),
         seconds=_ARRIVE_SECONDS,
         what=f"reload of {len(touched)} vassals",
     )
-    told = daemon.log.first("reload")
+    told = log.first("reload")
     return [(told[name] - at) / 1e6 for name, at in touched.items()]

@@ -69,6 +69,7 @@ class Controller:
         self._rules = rules
         self._gate = gate
         self._most_zergs = most_zergs
+        self._zergs = 0
         self._on_change = on_change
         self._on_empty = on_empty
         self._gate_timer: asyncio.TimerHandle | None = None
@@ -157,14 +158,19 @@ class Controller:
 
     def _spawn_zerg(self, record: Record) -> None:
         """Another instance of a vassal that asks for help, up to ``emperor-broodlord``."""
-        count = sum(other.state.is_zerg for other in self._roster)
-        if count >= self._most_zergs or self._is_shutting_down:
+        if self._zergs >= self._most_zergs or self._is_shutting_down:
             return
         number = 1 + max((int(k[1].rpartition(":")[2]) for k in record.zergs), default=0)
-        key = (record.key[0], f"{record.key[1]}:{ZERG_SECTION}:{number}")
+        monitor, name = record.key
+        while self._roster.get((monitor, f"{name}:{ZERG_SECTION}:{number}")) is not None:
+            number += 1  # one of an earlier file of that name is still going
+        key = (monitor, f"{name}:{ZERG_SECTION}:{number}")
         self._roster.log(record, logging.INFO, f"asks for help: spawning {key[1]}")
         record.zergs.append(key)
-        self._feed(self._welcome(key, record.sighting, ZERG_SECTION), ev.Noticed())
+        self._zergs += 1
+        zerg = self._welcome(key, record.sighting, ZERG_SECTION)
+        zerg.lord = record
+        self._feed(zerg, ev.Noticed())
 
     def _forget(self, record: Record) -> None:
         self._roster.remove(record)
@@ -174,9 +180,9 @@ class Controller:
         if record.timer is not None:
             record.timer.cancel()
         self.compilations.forget(record, for_good=not self._is_shutting_down)
-        for other in self._roster if record.state.is_zerg else ():
-            if record.key in other.zergs:
-                other.zergs.remove(record.key)
+        if record.lord is not None:
+            record.lord.zergs.remove(record.key)
+            self._zergs -= 1
         self._on_change(record)
         self.check_empty()
 

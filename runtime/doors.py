@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from emperor.runtime.control.listener import open_listener
 from emperor.runtime.control.server import ControlServer
@@ -22,6 +22,10 @@ from emperor.runtime.stats.server import StatsServer
 from emperor.runtime.views import Key, VassalView
 
 
+class _Closes(Protocol):
+    def close(self) -> None: ...
+
+
 class Doors:
     """The sockets are opened with the rights that the daemon was started with, and served when
     there is something to show. Made inside a running loop. Raises OSError, ``Refused``."""
@@ -30,48 +34,47 @@ class Doors:
         self._config = config
         self.notifier = Notifier(environ, loop=asyncio.get_running_loop())
         self._version = _own_version() if config["stats"] else ""
-        self._servers: list[StatsServer | ControlServer] = []
+        self._to_close: list[_Closes] = []
         self._court: ThroneRoom | None = None
         inherited = take_listen_fds(environ, os.getpid())
         try:
             self._stats = open_listeners(config["stats"], inherited)
         except ValueError as error:
             raise Refused(ERRORS_FOUND, f"emperor run: emperor-stats: {error}") from None
+        self._to_close += self._stats
         identity = wanted_identity(config)
         try:
             self._control = open_listener(
                 config["control"], environ=environ, uid=identity.uid, gid=identity.gid
             )
         except OSError:
-            for listener in self._stats:
-                listener.close()
+            self.close()
             raise
+        self._to_close += [self._control] if self._control is not None else []
 
     def open(self, government: Government, sources: Iterable[AnySource]) -> None:
         """Serve what there is to see of these vassals."""
         self._court = government.court
         shown = {source.id: _as_uwsgi_has_it(source) for source in sources}
+        self._to_close.clear()  # the listeners are their servers' from now on
         if self._stats:
             server = StatsServer(
                 listeners=self._stats,
                 pieces=lambda: self._document(government, shown),
                 is_http=self._config["stats_http"],
             )
+            self._to_close.append(server)
             server.start()
-            self._servers.append(server)
         if self._control is not None:
-            self._servers.append(ControlServer(listener=self._control, court=self._court))
-        self._court.subscribe(self._count)
+            self._to_close.append(ControlServer(listener=self._control, court=self._court))
+        if self.notifier.is_heard:
+            self._court.subscribe(self._count)
         self.notifier.start_watchdog()
 
     def close(self) -> None:
         """Close every door."""
-        for server in self._servers:
-            server.close()
-        if not self._servers:
-            for listener in (*self._stats, self._control):
-                if listener is not None:
-                    listener.close()
+        for door in self._to_close:
+            door.close()
         self.notifier.close()
 
     def when_settled(self, then: Callable[[], None]) -> None:

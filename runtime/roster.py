@@ -27,7 +27,7 @@ class Record:
     ``early`` is what the process said before the guardian told its pid; ``findings`` are the
     last ones that were logged; ``dependencies`` belong to the last good compile. ``is_first``:
     it was there when the Emperor came, and has not been started yet. ``zergs`` are the keys of
-    the instances that it asked for.
+    the instances that it asked for, and it is their ``lord``.
     """
 
     key: Key
@@ -48,6 +48,7 @@ class Record:
     findings: tuple[str, ...] = ()
     dependencies: tuple[tuple[str, PathStamp], ...] = ()
     is_broken: bool = False
+    lord: Record | None = None
     zergs: list[Key] = field(default_factory=list)
     inbox: list[Event] = field(default_factory=list)
 

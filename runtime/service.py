@@ -70,6 +70,11 @@ class Notifier:
         self._watchdog_timer: Timer | None = None
         self._retry_timer: Timer | None = None
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is a service manager that wants to know."""
+        return self._address is not None
+
     def ready(self) -> None:
         """The Emperor governs, for the first time or again after ``reloading``."""
         self._say("READY=1")

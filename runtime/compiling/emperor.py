@@ -8,12 +8,8 @@ from typing import Any
 
 from emperor.compiler.catalogue import Facts, everything
 from emperor.compiler.diagnostics import Diagnostics, Severity
-from emperor.compiler.emperor_options import (
-    HOOKS,
-    OWN_OPTIONS,
-    apply_environment,
-    emperor_config,
-)
+from emperor.compiler.emperor_config import apply_environment, emperor_config
+from emperor.compiler.emperor_options import HOOKS, OWN_OPTIONS
 from emperor.compiler.loading import format_of
 from emperor.compiler.moments import emperor_hooks
 from emperor.compiler.pipeline import compile_arguments

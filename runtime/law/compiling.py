@@ -7,9 +7,8 @@ from dataclasses import replace
 from emperor.runtime import events as ev
 from emperor.runtime.events import Cause, Event
 from emperor.runtime.law.blacklist import LEAST_DELAY_SECONDS
-from emperor.runtime.law.listening import listen
 from emperor.runtime.law.reloading import deliver, is_launched_alike, needs_restart, want_reload
-from emperor.runtime.law.spawning import queue, start
+from emperor.runtime.law.spawning import start
 from emperor.runtime.law.state import STALE_SECONDS, Phase, Step, Vassal, compile_now
 from emperor.runtime.law.stopping import gone
 
@@ -99,11 +98,8 @@ def compiled_listening(state: Vassal, event: Event, now: float) -> Step:
     )
     if after.spec.socket == state.spec.socket:
         return after, told
-    if after.spec.socket is not None:
-        after, effects = listen(after)
-        return after, (*told, *effects)
-    after, effects = queue(after)
-    return after, (ev.Unlisten(), *effects)
+    again, effects = start(after, now)
+    return again, effects if after.spec.socket is None else (*told, *effects)
 
 
 def reload_reason(state: Vassal, event: Event, cause: Cause | None) -> str | None:
@@ -128,7 +124,7 @@ def compiled_alive(state: Vassal, event: Event, now: float) -> Step:
     reason = reload_reason(state, event, state.pending)
     if state.asks_config:
         if is_launched_alike(after) and (reason is None or not needs_restart(after)):
-            return deliver(after, (), now)
+            return deliver(after, now)
         return want_reload(after, reason or "changed", now)
     return (after, ()) if reason is None else want_reload(after, reason, now)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from emperor.runtime import events as ev
-from emperor.runtime.law.state import KILL_AGAIN_SECONDS, Phase, Step, Vassal
-from emperor.runtime.law.stopping import kill
+from emperor.runtime.law.state import Phase, Step, Vassal
+from emperor.runtime.law.stopping import kill_for_another
 from emperor.runtime.protocol import Order
 
 
@@ -28,13 +28,7 @@ def missed(state: Vassal, now: float) -> Step:
     """No heartbeat in time: a reload is asked for, and the process killed if nothing comes."""
     text = f"no heartbeat for {state.rules.heartbeat_seconds:g} s"
     if state.running is None or not state.running.has_master:
-        after = replace(
-            state.at_rest(),
-            phase=Phase.STOPPING,
-            is_restarting=True,
-            until=now + KILL_AGAIN_SECONDS,
-        )
-        return after, (ev.Log(level="error", message=f"{text}: killing it"), kill())
+        return kill_for_another(state, now, text)
     after = replace(
         state.at_rest(),
         phase=Phase.RELOADING,

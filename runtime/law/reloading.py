@@ -9,7 +9,6 @@ from emperor.runtime.events import Cause, Effect, Event
 from emperor.runtime.law.heartbeat import beat, missed, sign_of_life
 from emperor.runtime.law.state import (
     HOLD_SECONDS,
-    KILL_AGAIN_SECONDS,
     STALE_SECONDS,
     WORKERLESS_HEAL_SECONDS,
     Phase,
@@ -17,7 +16,7 @@ from emperor.runtime.law.state import (
     Vassal,
     compile_now,
 )
-from emperor.runtime.law.stopping import begin_stop, kill
+from emperor.runtime.law.stopping import begin_stop, kill_for_another
 from emperor.runtime.protocol import Order, Word
 
 
@@ -70,7 +69,7 @@ def send_reload(state: Vassal, now: float) -> Step:
     return after, (ev.Log(level="info", message=text), ev.Send(byte=Order.RELOAD))
 
 
-def deliver(state: Vassal, before: tuple[Effect, ...], now: float) -> Step:
+def deliver(state: Vassal, now: float) -> Step:
     """Give the process the config that it waits for."""
     assert state.spec is not None
     after = replace(
@@ -85,7 +84,7 @@ def deliver(state: Vassal, before: tuple[Effect, ...], now: float) -> Step:
     )
     if not state.spec.has_workers:  # it will say nothing more
         after = up_without_workers(after, now)
-    return after, (*before, ev.Deliver(spec=state.spec))
+    return after, (ev.Deliver(spec=state.spec),)
 
 
 def asked(state: Vassal, now: float) -> Step:
@@ -102,7 +101,7 @@ def asked(state: Vassal, now: float) -> Step:
     if state.pending is not None:
         return replace(reloading, answer_by=now + STALE_SECONDS), ()
     if state.is_reload_ours:
-        return deliver(replace(reloading, is_reload_ours=False), (), now)
+        return deliver(reloading, now)
     after, effects = compile_now(reloading, Cause.ANSWER, if_stale=True)
     return replace(after, answer_by=now + STALE_SECONDS), effects
 
@@ -185,10 +184,12 @@ def tick_alive(state: Vassal, event: Event, now: float) -> Step:
     """A reload takes too long, a compile does, a heartbeat is missing, or a held reload may be
     sent."""
     if state.until is not None and now >= state.until:
-        return too_late(state, now)
+        why = "shows no life" if state.is_hung else "does not reload in time"
+        return kill_for_another(state, now, why)
     if state.answer_by is not None and now >= state.answer_by and state.asks_config:
         text = "compiles too slowly: reloading with the last good config"
-        return deliver(state, (ev.Log(level="warning", message=text),), now)
+        after, effects = deliver(state, now)
+        return after, (ev.Log(level="warning", message=text), *effects)
     if state.heartbeat_by is not None and now >= state.heartbeat_by:
         return missed(state, now)
     if state.heal_at is not None and now >= state.heal_at:
@@ -198,15 +199,3 @@ def tick_alive(state: Vassal, event: Event, now: float) -> Step:
     if state.hold is not None and now >= state.hold and state.reload_wanted is not None:
         return want_reload(state, state.reload_wanted, now)
     return state, ()
-
-
-def too_late(state: Vassal, now: float) -> Step:
-    """The process does not do what it was told to: it is killed, and spawned again."""
-    text = "shows no life" if state.is_hung else "does not reload in time"
-    after = replace(
-        state.at_rest(),
-        phase=Phase.STOPPING,
-        is_restarting=True,
-        until=now + KILL_AGAIN_SECONDS,
-    )
-    return after, (ev.Log(level="error", message=f"{text}: killing it"), kill())

@@ -48,6 +48,17 @@ def _orders(state: Vassal) -> tuple[Effect, ...]:
     return (told,)
 
 
+def kill_for_another(state: Vassal, now: float, why: str) -> Step:
+    """The process is of no use any more: it is killed, and another one spawned."""
+    after = replace(
+        state.at_rest(),
+        phase=Phase.STOPPING,
+        is_restarting=True,
+        until=now + KILL_AGAIN_SECONDS,
+    )
+    return after, (ev.Log(level="error", message=f"{why}: killing it"), kill())
+
+
 def vanished_alive(state: Vassal, event: Event, now: float) -> Step:
     """The file is gone: so must be the process."""
     unwanted = replace(state, is_wanted=False, pending=None, serial=state.serial + 1)

@@ -5,13 +5,12 @@ from tests.support.readers import DictReader, compile_text
 
 from emperor.compiler.catalogue import everything
 from emperor.compiler.diagnostics import Diagnostics, Severity
+from emperor.compiler.emperor_config import EmperorConfig, emperor_config
 from emperor.compiler.emperor_options import (
     OBEYED,
     OWN_OPTIONS,
     TEMPLATES,
     WITHOUT_EFFECT,
-    EmperorConfig,
-    emperor_config,
 )
 from emperor.compiler.pipeline import compile_arguments
 from emperor.compiler.target import Target

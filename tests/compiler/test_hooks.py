@@ -7,7 +7,8 @@ from tests.support.readers import compile_text
 
 from emperor.compiler.actions import ARGUMENTS, Unfit, command_of
 from emperor.compiler.diagnostics import Diagnostic, Diagnostics, Severity
-from emperor.compiler.emperor_options import AS_VASSAL, HOOKS, emperor_config
+from emperor.compiler.emperor_config import emperor_config
+from emperor.compiler.emperor_options import AS_VASSAL, HOOKS
 from emperor.compiler.hooks import BadHook, parse_hook
 from emperor.compiler.moments import MOMENTS, emperor_hooks
 

@@ -203,7 +203,7 @@ def _settings(
     """The Emperor's configuration, if there is one, with what the command line adds to it."""
     if request.emperor_config is None:
         return _Settings((), request.templates, request.environment), ()
-    from emperor.compiler.emperor_options import apply_environment, emperor_config
+    from emperor.compiler.emperor_config import apply_environment, emperor_config
     from emperor.runtime.emperor_file import emperor_arguments, without_missing_sections
 
     compiled: Compiled = compile_arguments(
