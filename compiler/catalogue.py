@@ -62,6 +62,18 @@ def plugin_of(name: str) -> str:
 OWN_SETTER = "ours"
 
 
+def own_option(name: str, argument: str = "required") -> Facts:
+    """The facts of an option of ours; ``argument`` is "required" or "none"."""
+    return {
+        "name": name,
+        "argument": argument,
+        "kind": "string" if argument == "required" else "bool",
+        "repeatable": False,
+        "plugin": "core",
+        "setter": OWN_SETTER,
+    }
+
+
 def canonical(name: str) -> str:
     """The name under which an option and its aliases override one another."""
     facts = everything().get(name)

@@ -38,6 +38,10 @@ CODES: dict[str, str] = {
     "yaml-unsupported": "yaml that uWSGI drops silently",
     "json-duplicate": "a key that stands more than once in an object",
     "emperor-option": "an option that the Emperor does not obey, or not as written",
+    "no-effect": "an option of a vassal that changes nothing as it is run",
+    "only-uwsgi": "an option that only a uWSGI could honour, in another program",
+    "no-uwsgi": "a vassal that runs in uWSGI, where there is none",
+    "tyrant": "a vassal's file, or the way to it, that tyrant mode refuses",
     "bad-hook": "a hook that is none, or that only uWSGI's own process could run",
     "undeliverable": "a value that cannot be handed to the vassal unchanged",
 }

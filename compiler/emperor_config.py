@@ -92,6 +92,17 @@ class EmperorConfig:
     control: str | None = None
     captures_output: bool = False
     procname: str | None = None
+    tyrant: bool = False
+    tyrant_nofollow: bool = False
+    tyrant_initgroups: bool = False
+    #: The only capabilities that the Emperor keeps when it becomes another user, by number.
+    capabilities: tuple[int, ...] = ()
+    #: The only capabilities that vassals may ever hold; nothing: no bound.
+    vassal_capabilities: tuple[int, ...] | None = None
+    #: What vassals have of their own, as unshare(1) calls it.
+    namespaces: tuple[str, ...] = ()
+    #: A bridge, or an address with a prefix: how their networks are reached.
+    veth: str | None = None
 
 
 def emperor_config(entries: tuple[Entry, ...], diagnostics: Diagnostics) -> EmperorConfig:
@@ -120,6 +131,9 @@ def emperor_config(entries: tuple[Entry, ...], diagnostics: Diagnostics) -> Empe
         else:
             _obey(entry, values, diagnostics)
     config = EmperorConfig(**values)  # type: ignore[arg-type]
+    if config.capabilities and config.uid is None:
+        _warn_of_capabilities(entries, diagnostics)
+        config = replace(config, capabilities=())
     templates["as_vassal"] = tuple(hook for hook in config.hooks if hook[0] in AS_VASSAL)
     templates["hook_timeout_seconds"] = config.hook_timeout_seconds
     return replace(config, templates=Templates(**templates))
@@ -173,6 +187,17 @@ def _warn_of_daemonize(entry: Entry, diagnostics: Diagnostics) -> None:
         f'"{entry.key}" is taken as "logto": the Emperor stays in the foreground',
         entry.origin,
         "let systemd or another supervisor start it",
+    )
+
+
+def _warn_of_capabilities(entries: tuple[Entry, ...], diagnostics: Diagnostics) -> None:
+    origin = next(entry.origin for entry in entries if entry.key == "cap")
+    diagnostics.warn(
+        "emperor-option",
+        '"cap" has no effect without "uid": a root that keeps some capabilities has them all'
+        " again with the next program it starts",
+        origin,
+        'name the user that the Emperor is to become with "uid" and "gid"',
     )
 
 

@@ -4,43 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from emperor.compiler.catalogue import OWN_SETTER, Facts
+from emperor.compiler.capabilities import parse_capabilities
+from emperor.compiler.catalogue import Facts, own_option
+from emperor.compiler.chain import parse_namespaces
 from emperor.compiler.evaluation import boolean, leading_number
-
-
-def _own(name: str, argument: str = "required") -> Facts:
-    return {
-        "name": name,
-        "argument": argument,
-        "kind": "string" if argument == "required" else "bool",
-        "repeatable": False,
-        "plugin": "core",
-        "setter": OWN_SETTER,
-    }
-
 
 #: Options that uWSGI does not have.
 OWN_OPTIONS: tuple[Facts, ...] = (
-    _own("emperor-settle-seconds"),
-    _own("emperor-watch-includes", "none"),
-    _own("emperor-state-directory"),
-    _own("emperor-log-level"),
-    _own("emperor-log-json", "none"),
-    _own("emperor-start-limit"),
-    _own("emperor-backoff"),
-    _own("emperor-backoff-factor"),
-    _own("emperor-backoff-cap"),
-    _own("emperor-backoff-jitter"),
-    _own("emperor-heal-after"),
-    _own("emperor-heartbeat-grace"),
-    _own("emperor-hook-timeout"),
-    _own("emperor-on-demand-backlog"),
-    _own("emperor-on-demand-mode"),
-    _own("emperor-on-demand-owner"),
-    _own("emperor-stats-http", "none"),
-    _own("emperor-control"),
-    _own("emperor-capture-output", "none"),
+    own_option("emperor-settle-seconds"),
+    own_option("emperor-watch-includes", "none"),
+    own_option("emperor-state-directory"),
+    own_option("emperor-log-level"),
+    own_option("emperor-log-json", "none"),
+    own_option("emperor-start-limit"),
+    own_option("emperor-backoff"),
+    own_option("emperor-backoff-factor"),
+    own_option("emperor-backoff-cap"),
+    own_option("emperor-backoff-jitter"),
+    own_option("emperor-heal-after"),
+    own_option("emperor-heartbeat-grace"),
+    own_option("emperor-hook-timeout"),
+    own_option("emperor-on-demand-backlog"),
+    own_option("emperor-on-demand-mode"),
+    own_option("emperor-on-demand-owner"),
+    own_option("emperor-stats-http", "none"),
+    own_option("emperor-control"),
+    own_option("emperor-capture-output", "none"),
+    own_option("emperor-net-veth"),
 )
+
+#: Options of the development branch of uWSGI that are obeyed whatever the version is.
+NEWER = frozenset({"emperor-tyrant-initgroups"})
 
 
 #: Accepted, because every emperor file has them and they change nothing here.
@@ -93,6 +87,20 @@ def _not_flag(old: object, value: str | None) -> object:
 
 class NotOneOf(ValueError):
     """A value that is none of the words that an option knows; the text says what to write."""
+
+
+def _capabilities(value: str) -> tuple[int, ...]:
+    try:
+        return parse_capabilities(value)
+    except ValueError as error:
+        raise NotOneOf(f"{error}; write names such as setgid,setuid, or numbers") from None
+
+
+def _namespaces(value: str) -> tuple[str, ...]:
+    try:
+        return parse_namespaces(value)
+    except ValueError as error:
+        raise NotOneOf(f"{error}; write words of fs,net,ipc,pid,uts,user") from None
 
 
 def _one_of(*known: str) -> Callable[[object, str | None], object]:
@@ -159,6 +167,15 @@ OBEYED: dict[str, tuple[str, Callable[[object, str | None], object]]] = {
     "emperor-control": ("control", _text),
     "emperor-capture-output": ("captures_output", _flag),
     "emperor-procname": ("procname", _text),
+    "emperor-tyrant": ("tyrant", _flag),
+    "emperor-tyrant-nofollow": ("tyrant_nofollow", _flag),
+    "emperor-tyrant-initgroups": ("tyrant_initgroups", _flag),
+    "cap": ("capabilities", _last(_capabilities)),
+    "emperor-cap": ("vassal_capabilities", _last(_capabilities)),
+    "vassals-cap": ("vassal_capabilities", _last(_capabilities)),
+    "vassal-cap": ("vassal_capabilities", _last(_capabilities)),
+    "emperor-use-clone": ("namespaces", _last(_namespaces)),
+    "emperor-net-veth": ("veth", _text),
 }
 
 #: Option -> the field of ``Templates`` that it adds to.

@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from emperor.compiler.actions import command_of, limited
+from emperor.compiler.addresses import absolute, trouble
 from emperor.compiler.diagnostics import Diagnostics
 from emperor.compiler.hooks import parse_hook
 from emperor.compiler.reader import Reader, Unreadable
 from emperor.compiler.render import printable
-from emperor.compiler.source import Origin, Source, from_bytes, to_bytes
+from emperor.compiler.source import Origin, Source, from_bytes
 from emperor.compiler.vassal import Templates, VassalFile
-
-#: What the kernel has room for in the address of a unix socket, in bytes.
-LONGEST_SOCKET_BYTES = 107
 
 _DEFAULT_PATH = "/bin:/usr/bin"
 
@@ -33,7 +31,7 @@ _PROLOGUE = r"""say() { printf '[emperor] %s: %s\n' "$0" "$1" >&2; }
 end() { say "$1 failed (exit code $2): the vassal is not started"; exit 1; }
 {"""
 
-_EPILOGUE = """} </dev/null
+_EPILOGUE = """} </dev/null || exit 1
 exec "$@\""""
 
 
@@ -184,15 +182,15 @@ def _socket(
         address, origin = _found_address(file, templates, reader, diagnostics)
     if not address:
         return None
-    if (trouble := _trouble(address)) is not None:
+    if (wrong := trouble(address)) is not None:
         diagnostics.stop(
             "invalid-value",
-            f'"{address}" is no address of an on-demand socket: {trouble}',
+            f'"{address}" is no address of an on-demand socket: {wrong}',
             origin,
             "write HOST:PORT, [IPV6]:PORT, a path, or @NAME",
         )
         return None
-    return _absolute(address, file.directory)
+    return absolute(address, file.directory)
 
 
 def _found_address(
@@ -251,30 +249,3 @@ def _printed(text: str) -> str:
 def _of_file(file: VassalFile) -> Origin:
     """The vassal's file as a place: nobody wrote a line for it."""
     return Origin(source=Source(name=file.name, text=""), line=1)
-
-
-def _trouble(address: str) -> str | None:
-    """Why an address cannot be meant; a light check, for the daemon reads it in earnest."""
-    if not _is_tcp(address):
-        name = re.sub(r"^(@|\\0)", "", address)
-        if not name:
-            return "it has no name"
-        size = len(to_bytes(name))
-        return None if size <= LONGEST_SOCKET_BYTES else f"it has {size} bytes"
-    host, _, port = address.rpartition(":")
-    if not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
-        return f'"{port}" is no port'
-    if not re.fullmatch(r"[0-9.]*|localhost|\[[0-9A-Fa-f:.]+\]", host):
-        return f'"{host}" is no IP address'
-    return None
-
-
-def _is_tcp(address: str) -> bool:
-    return ":" in address and not address.startswith(("/", "./", "../", "@", "\\0"))
-
-
-def _absolute(address: str, directory: str) -> str:
-    """The address for a daemon that is somewhere else."""
-    if _is_tcp(address) or address.startswith(("@", "\\0")):
-        return address
-    return os.path.join(directory, address)

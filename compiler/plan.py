@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from emperor.compiler.program_values import HeldSocket, Program
 
 PLAN_VERSION = 1
 
@@ -24,7 +26,9 @@ class Launch:
 
     ``argv`` begins with the program; ``set`` and ``unset`` are the changes to the Emperor's
     environment; ``cwd`` is absolute. ``socket`` is the address of an on-demand socket: the
-    Emperor holds it, the program gets it as descriptor 0.
+    Emperor holds it, the program gets it as descriptor 0. ``sockets`` it gets from 3 upwards.
+    With ``forks`` the main process is a wrapper whose one child is the program. ``chain`` are
+    the words that the Emperor puts in front, which a vassal has no say in.
     """
 
     argv: tuple[str, ...]
@@ -32,6 +36,9 @@ class Launch:
     set: tuple[tuple[str, str], ...] = ()
     unset: tuple[str, ...] = ()
     socket: str | None = None
+    sockets: tuple[HeldSocket, ...] = ()
+    forks: bool = False
+    chain: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +48,13 @@ class Policies:
     ``has_master``: whether somebody reads the Emperor's commands; without a master process a
     reload is a restart and a stop is a signal. ``has_workers``: whether it says when it accepts
     requests; without workers (a router) it says that it is up, and no more.
-    ``reload_seconds``: how long a reload may take.
+    ``reload_seconds``: how long a reload may take. ``program`` is there where it is no uWSGI.
     """
 
     has_master: bool = True
     has_workers: bool = True
     reload_seconds: int = 60 + RELOAD_GRACE_SECONDS
+    program: Program | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +85,8 @@ class VassalPlan:
             "socket": self.launch.socket,
             "delivered": self.delivered,
             "has_master": self.policies.has_master,
+            **_chain_data(self.launch),
+            **program_data(self.launch, self.policies),
         }
         return hashlib.sha256(canonical_json(visible)).hexdigest()
 
@@ -101,7 +111,24 @@ class VassalPlan:
                 "reload_seconds": self.policies.reload_seconds,
             },
             "digest": self.digest,
+            **_chain_data(self.launch),
+            **program_data(self.launch, self.policies),
         }
+
+
+def _chain_data(launch: Launch) -> dict[str, Any]:
+    return {"chain": list(launch.chain)} if launch.chain else {}
+
+
+def program_data(launch: Launch, policies: Policies) -> dict[str, Any]:
+    """What only a program that is not uWSGI has; nothing for the others."""
+    if policies.program is None:
+        return {}
+    return {
+        "sockets": [asdict(socket) for socket in launch.sockets],
+        "forks": launch.forks,
+        "program": asdict(policies.program),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +155,7 @@ def plan_from_data(data: Mapping[str, Any]) -> Plan:
 
 def _vassal_from_data(data: Mapping[str, Any]) -> VassalPlan:
     launch: Mapping[str, Any] = data["launch"]
+    program = data.get("program")
     return VassalPlan(
         monitor=data["monitor"],
         name=data["name"],
@@ -140,8 +168,13 @@ def _vassal_from_data(data: Mapping[str, Any]) -> VassalPlan:
             set=_pairs(launch["set"]),
             unset=tuple(launch["unset"]),
             socket=launch["socket"],
+            sockets=tuple(HeldSocket(**item) for item in data.get("sockets", ())),
+            forks=data.get("forks", False),
+            chain=tuple(data.get("chain", ())),
         ),
-        policies=Policies(**data["policies"]),
+        policies=Policies(
+            **data["policies"], program=None if program is None else Program(**program)
+        ),
     )
 
 

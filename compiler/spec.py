@@ -8,14 +8,18 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from emperor.compiler.catalogue import everything
+from emperor.compiler.chain import Jail, chain
 from emperor.compiler.command_line import is_option_variable
 from emperor.compiler.delivered import Delivered, deliver
 from emperor.compiler.diagnostics import Diagnostic, Diagnostics, Severity
 from emperor.compiler.evaluation import boolean, leading_number
 from emperor.compiler.launching import Launching, launching_of
 from emperor.compiler.pipeline import Compiled, compile_arguments
-from emperor.compiler.reader import Reader
-from emperor.compiler.target import Target
+from emperor.compiler.program import ProgramLaunch, program_of
+from emperor.compiler.program_policies import OWN_OPTIONS
+from emperor.compiler.reader import Host, Reader
+from emperor.compiler.source import Origin, Source
+from emperor.compiler.target import NO_UWSGI, Target
 from emperor.compiler.vassal import (
     Templates,
     VassalFile,
@@ -25,7 +29,7 @@ from emperor.compiler.vassal import (
 )
 
 if TYPE_CHECKING:
-    from emperor.compiler.plan import Policies, VassalPlan
+    from emperor.compiler.plan import Launch, Policies, VassalPlan
 
 
 class _Inherited(NamedTuple):
@@ -46,6 +50,8 @@ class VassalCompile:
     _delivered: Delivered
     _inherited: _Inherited
     _launching: Launching
+    _program: ProgramLaunch | None
+    _chain: tuple[str, ...]
 
     @property
     def ok(self) -> bool:
@@ -57,27 +63,35 @@ class VassalCompile:
         """The vassal's place in the plan, made when it is asked for; nothing with an error."""
         if not self.ok:
             return None
-        from emperor.compiler.plan import Launch, VassalPlan
+        from emperor.compiler.plan import VassalPlan
 
+        is_program = self._program is not None
         return VassalPlan(
             monitor=self.file.monitor,
             name=self.file.name,
             section=self.file.section,
             options=tuple(self.compiled.options),
-            delivered=self._delivered.parts,
-            launch=Launch(
-                argv=(
-                    *self._launching.chain,
-                    self._launching.program,
-                    "--inherit",
-                    self._delivered.url,
-                ),
-                cwd=self.file.directory,
-                set=self._inherited.set + self._launching.set,
-                unset=self._inherited.unset,
-                socket=self._launching.socket,
+            delivered=() if is_program else self._delivered.parts,
+            launch=self._launch(),
+            policies=_policies(
+                self.compiled, socket=self._launching.socket, program=self._program
             ),
-            policies=_policies(self.compiled, socket=self._launching.socket),
+        )
+
+    def _launch(self) -> Launch:
+        from emperor.compiler.plan import Launch
+
+        launching, program = self._launching, self._program
+        argv = (launching.program, "--inherit", self._delivered.url)
+        return Launch(
+            argv=(*launching.chain, *(argv if program is None else program.argv)),
+            cwd=self.file.directory,
+            set=self._inherited.set + launching.set + (() if program is None else program.set),
+            unset=self._inherited.unset,
+            socket=launching.socket,
+            sockets=() if program is None else program.sockets,
+            forks=program is not None and program.forks,
+            chain=self._chain,
         )
 
 
@@ -89,8 +103,14 @@ def compile_vassal(
     reader: Reader,
     target: Target,
     is_strict: bool = False,
+    jail: Jail | None = None,
+    starter: Host | None = None,
 ) -> VassalCompile:
-    """Compile one vassal as the Emperor with these templates and this environment starts it."""
+    """Compile one vassal as the Emperor with these templates and this environment starts it.
+
+    ``jail`` is what the Emperor will put in front of the command, for a plan that shows it;
+    ``starter`` says as whom it starts the vassal, where that is not the user that compiles.
+    """
     arguments, index = vassal_arguments(file, templates, reader)
     inherited = _inherited(tuple(environment.items()))
     compiled = compile_arguments(
@@ -101,10 +121,20 @@ def compile_vassal(
         vassal=index,
         is_strict=is_strict,
         facts_of_vassal=facts_of_vassal(file, reader.host()),
+        further_options=OWN_OPTIONS,
     )
     diagnostics = Diagnostics()
     diagnostics.items += compiled.diagnostics
-    delivered = deliver(file.name, compiled, target, diagnostics)
+    program = program_of(
+        compiled,
+        file,
+        arguments=arguments,
+        host=reader.host() if starter is None else starter,
+        diagnostics=diagnostics,
+    )
+    # nobody reads the config of a program: nor is it wrong where none could be sent
+    told = diagnostics if program is None else Diagnostics()
+    delivered = deliver(file.name, compiled, target, told)
     launching = launching_of(
         file,
         templates,
@@ -113,6 +143,14 @@ def compile_vassal(
         reader=reader,
         diagnostics=diagnostics,
     )
+    if program is None and launching.program == NO_UWSGI:
+        diagnostics.stop(
+            "no-uwsgi",
+            f'"{file.name}" wants a uWSGI, and there is none',
+            Origin(source=Source(name=file.name, text=""), line=1),
+            "install one, or name it with binary-path in the Emperor's file; a program that is"
+            " not uWSGI is named by vassal-exec",
+        )
     return VassalCompile(
         file=file,
         compiled=compiled,
@@ -120,6 +158,8 @@ def compile_vassal(
         _delivered=delivered,
         _inherited=inherited,
         _launching=launching,
+        _program=program,
+        _chain=() if jail is None else chain(jail),
     )
 
 
@@ -139,9 +179,21 @@ def _inherited(environment: tuple[tuple[str, str], ...]) -> _Inherited:
     )
 
 
-def _policies(compiled: Compiled, *, socket: str | None) -> Policies:
+def plain_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The Emperor's environment as a vassal's program gets it, options taken out."""
+    inherited = _inherited(tuple(environment.items()))
+    gone = set(inherited.unset)
+    kept = {name: value for name, value in environment.items() if name not in gone}
+    return {**kept, **dict(inherited.set)}
+
+
+def _policies(
+    compiled: Compiled, *, socket: str | None, program: ProgramLaunch | None
+) -> Policies:
     from emperor.compiler.plan import RELOAD_GRACE_SECONDS, Policies
 
+    if program is not None:
+        return Policies(has_master=False, program=program.program)
     last = dict(compiled.options)
     mercies = [
         leading_number(last[name] or "0")

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 #: What ``--uwsgi`` stands for when nothing is said.
 NEWEST = "2.0.31"
 
+#: The path of a target that is not installed: only programs that are no uWSGI can be run.
+NO_UWSGI = ""
+
 #: Plugins that come with uWSGI and declare no options, beside those of the catalogue.
 PLUGINS_WITHOUT_OPTIONS = frozenset(
     """

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-
-from emperor.runtime.log import Outlet
+from typing import Protocol
 
 #: How much of it is kept, in bytes.
 KEPT_BYTES = 4096
@@ -13,11 +12,18 @@ KEPT_BYTES = 4096
 _CHUNK_BYTES = 65_536
 
 
-class Capture:
-    """A pipe for a vassal's output: what comes is passed on to the daemon's own standard error,
-    and the end of it kept. Made inside a running loop. Raises OSError (EMFILE)."""
+class Taker(Protocol):
+    """Whoever takes what is written, and never makes anybody wait."""
 
-    def __init__(self, outlet: Outlet) -> None:
+    def write(self, data: bytes) -> bool:
+        """Take it; says whether it was taken."""
+
+
+class Capture:
+    """A pipe for a vassal's output: what comes is passed on, to the daemon's own standard error
+    or to a log, and the end of it kept. Made inside a running loop. Raises OSError (EMFILE)."""
+
+    def __init__(self, outlet: Taker) -> None:
         self._loop = asyncio.get_running_loop()
         self._outlet = outlet
         self._tail = b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Sequence
 
@@ -11,6 +12,10 @@ from emperor.runtime.protocol import frames
 #: Numbers of the vassal's ends in the vassal; low, for programs that use select().
 COMMAND_TARGET = 3
 CONFIG_TARGET = 4
+
+# Linux 6.16: refuse descriptors. Closing one that came unasked could take as long as its sender
+# likes (SO_LINGER).
+_SO_PASSRIGHTS = 83
 
 #: More unread configs than this are not kept for a vassal that never reads.
 MOST_UNREAD_BYTES = 8 * 1024 * 1024
@@ -33,6 +38,8 @@ class Channel:
             self._their_command.close()
             raise
         self._command.setblocking(False)
+        with contextlib.suppress(OSError):
+            self._command.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
         self._config.setblocking(False)
         self._unsent = bytearray()
         self._is_writing = False
@@ -45,6 +52,10 @@ class Channel:
             COMMAND_TARGET: self._their_command.fileno(),
             CONFIG_TARGET: self._their_config.fileno(),
         }
+
+    def their_command(self, target: int) -> dict[int, int]:
+        """The end for commands alone, for a program that reads no config."""
+        return {target: self._their_command.fileno()}
 
     def handed_over(self) -> None:
         """Close the vassal's ends here: only the vassal may hold them."""

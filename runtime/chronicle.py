@@ -33,6 +33,14 @@ class Chronicle:
     first_attempt: int = 0
     last_attempt: int = 0
 
+    def succeed(self, heir: Chronicle) -> None:
+        """Another process has taken over: what was noted of that one counts."""
+        self.respawns += 1
+        self.generation += 1
+        self.last_run = heir.last_run
+        self.last_ready, self.last_accepting = heir.last_ready, heir.last_accepting
+        self.is_ready, self.is_accepting = heir.is_ready, heir.is_accepting
+
     def observe(self, event: Event, before: Vassal, after: Vassal, seconds: int) -> None:
         """Note what one step changed; ``seconds`` is the time of day."""
         match event:

@@ -46,17 +46,18 @@ def shell_output(
     most_bytes: int,
     seconds: float = COMMAND_SECONDS,
     must_succeed: bool = False,
+    before: tuple[str, ...] = (),
 ) -> bytes:
     """What ``/bin/sh -c COMMAND`` prints; its exit code does not count, as in uWSGI, but with
-    ``must_succeed``.
+    ``must_succeed``. The words ``before`` it are a command that becomes the shell.
 
     Raises ``Unreadable`` if it takes longer, prints more, or cannot be started.
     """
     output = _Bounded(most_bytes)
     try:
-        sh.Command("/bin/sh")(
-            "-c",
-            command,
+        words = (*before, "/bin/sh", "-c", command)
+        sh.Command(words[0])(
+            *words[1:],
             _bg=True,
             _cwd=cwd,
             _tty_in=False,

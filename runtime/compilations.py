@@ -10,10 +10,20 @@ from collections.abc import Callable
 from emperor.runtime import events as ev
 from emperor.runtime.compiling.client import CompileServer
 from emperor.runtime.keepsakes import Keepsakes
-from emperor.runtime.launch import CompileAnswer
+from emperor.runtime.launch import BadSpec, CompileAnswer
+from emperor.runtime.law.state import ALIVE, Phase
 from emperor.runtime.monitors.watchtower import Watchtower
+from emperor.runtime.privileges import Owner
 from emperor.runtime.roster import Record, Roster
 from emperor.runtime.stamps import is_fresh
+from emperor.runtime.tenancy import Tenant, Tyrant, denial, of_tenant
+from emperor.runtime.tyranny import Denied
+
+#: How long to wait when the system could not say whose a file is, in seconds.
+RETRY_SECONDS = 1.0
+
+#: A process that nobody has told to go.
+_GOING_ON = (Phase.SPAWNING, *ALIVE)
 
 
 class Compilations:
@@ -29,6 +39,7 @@ class Compilations:
         roster: Roster,
         keepsakes: Keepsakes | None,
         watches_includes: bool,
+        tyrant: Tyrant | None,
         feed: Callable[[Record, ev.Event], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -36,28 +47,77 @@ class Compilations:
         self._roster = roster
         self._keepsakes = keepsakes
         self._watches_includes = watches_includes
+        self._tyrant = tyrant
         self._feed = feed
         self._cwd = os.getcwd()
         self.watchtower: Watchtower | None = None
 
     def compile(self, record: Record, wanted: ev.Compile) -> None:
         """Carry the effect out; an event follows, if nothing newer is asked meanwhile."""
+        if self._tyrant is None:
+            self._compile(record, wanted, None)
+            return
+        verdict = self._tyrant.admit(record.sighting)
+        if isinstance(verdict, Denied):
+            if verdict.is_passing:  # the system is short of something: no event will tell
+                self._loop.call_later(RETRY_SECONDS, self.touched, record.path_key)
+            self._compiled(record, wanted.serial, denial(record.sighting, verdict))
+        elif not self._is_disowned(record, verdict):
+            self._compile(record, wanted, verdict)
+        elif verdict.descriptor is not None:
+            os.close(verdict.descriptor)
+
+    def _compile(self, record: Record, wanted: ev.Compile, tenant: Tenant | None) -> None:
         serial = wanted.serial
         if wanted.if_stale and record.state.spec is not None and is_fresh(record.dependencies):
+            if tenant is not None and tenant.descriptor is not None:
+                os.close(tenant.descriptor)
             self._feed(record, ev.Fresh(serial=serial))
             return
         sighting = record.sighting
+        directory = sighting.directory or self._cwd
+
+        def answered(answer: CompileAnswer) -> None:
+            self._compiled(record, serial, _held(answer, tenant, directory), tenant)
+
         self._compiler.compile(
             {
                 "name": sighting.compiled_as,
-                "directory": sighting.directory or self._cwd,
+                "directory": directory,
                 "monitor": sighting.monitor,
                 "section": record.section,
                 "text": sighting.text,
                 "socket": sighting.socket,
             },
-            lambda answer: self._compiled(record, serial, answer),
+            answered,
+            owner=None if tenant is None else tenant.owner,
+            descriptor=None if tenant is None else tenant.descriptor,
         )
+
+    def _is_disowned(self, record: Record, tenant: Tenant) -> bool:
+        """Whether the vassal has to go before it is compiled for its new owner."""
+        state = record.state
+        spec = state.spec or state.running
+        if spec is None or spec.owner is None:
+            return False
+        was, now = spec.owner, tenant.owner
+        if (was.uid, was.gid) == (now.uid, now.gid):
+            return False
+        if state.phase in _GOING_ON:
+            self._report_change(record, was, now)
+        text = (
+            f"its file belonged to {was.uid}:{was.gid} and belongs to {now.uid}:{now.gid} now"
+        )
+        self._feed(record, ev.Disowned(message=f"{text}: stopping"))
+        return state.phase in _GOING_ON
+
+    def _report_change(self, record: Record, was: Owner, now: Owner) -> None:
+        record.findings = (
+            f"error[tyrant]: its owner has changed from {was.uid}:{was.gid} to"
+            f" {now.uid}:{now.gid}, so it was stopped\n"
+            f"  help: touch the file to run it as {now.uid}, or give it back by chown",
+        )
+        record.is_broken = True
 
     def touched(self, path_key: str) -> None:
         """Something changed that a broken vassal (or one with watched includes) reads."""
@@ -72,15 +132,23 @@ class Compilations:
         if self.watchtower is not None and (record.is_broken or self._watches_includes):
             self.watchtower.unwatch_paths(record.path_key)
 
-    def _compiled(self, record: Record, serial: int, answer: CompileAnswer) -> None:
+    def _compiled(
+        self,
+        record: Record,
+        serial: int,
+        answer: CompileAnswer,
+        tenant: Tenant | None = None,
+    ) -> None:
         if record.state.serial != serial or record not in self._roster:
             return  # the file has changed since, or is gone
         self._report(record, answer)
         self._watch_paths(record, answer)
         if answer.spec is None:
             kept = None
-            if self._keepsakes is not None and record.state.spec is None:
-                kept = self._keepsakes.recall(record.key)
+            is_known = self._tyrant is None or tenant is not None
+            if self._keepsakes is not None and record.state.spec is None and is_known:
+                owner = None if tenant is None else tenant.owner
+                kept = self._keepsakes.recall(record.key, owner)
             self._feed(record, ev.NotCompiled(serial=serial, kept=kept))
         else:
             record.dependencies = answer.dependencies
@@ -123,3 +191,14 @@ class Compilations:
             elif record.is_broken:
                 self.watchtower.unwatch_paths(key)
         record.is_broken = is_broken
+
+
+def _held(answer: CompileAnswer, tenant: Tenant | None, directory: str) -> CompileAnswer:
+    """The answer as far as it is believed."""
+    if tenant is None:
+        return answer
+    try:
+        return of_tenant(answer, tenant, directory)
+    except BadSpec as error:
+        text = f"error: the compile worker gives an answer that is none: {error}"
+        return CompileAnswer(spec=None, diagnostics=(text,), dependencies=())

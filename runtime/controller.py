@@ -27,6 +27,7 @@ from emperor.runtime.monitors.sightings import (
 )
 from emperor.runtime.monitors.sightings import Event as Sight
 from emperor.runtime.roster import Record, Roster
+from emperor.runtime.succession import Succession
 from emperor.runtime.views import Key
 
 log = logging.getLogger("emperor")
@@ -76,6 +77,9 @@ class Controller:
         self._is_admitting = False
         self._is_first_look = True
         self._is_shutting_down = False
+        self._succession = Succession(
+            roster=roster, gate=gate, welcome=self._welcome, feed=self._feed
+        )
 
     # -- what comes from outside -----------------------------------------------------------
 
@@ -99,6 +103,8 @@ class Controller:
 
     def tell(self, record: Record, event: ev.Event) -> None:
         """Something is asked of one vassal."""
+        if isinstance(event, ev.Halt | ev.Disowned):
+            self._succession.end(record)
         self._feed(record, event)
 
     def tell_all(self, event: ev.Event) -> None:
@@ -154,6 +160,8 @@ class Controller:
             if zerg is not None:
                 zerg.sighting = record.sighting
                 self._feed(zerg, event)
+        if isinstance(event, ev.Vanished):
+            self._succession.end(record)
         self._feed(record, event)
 
     def _spawn_zerg(self, record: Record) -> None:
@@ -176,7 +184,10 @@ class Controller:
         self._roster.remove(record)
         if self._gate.withdraw(record.key):
             self._admit()
+        self._succession.end(record)
         self.launcher.unlisten(record)
+        if record.equipment is not None:
+            record.equipment.close()
         if record.timer is not None:
             record.timer.cancel()
         self.compilations.forget(record, for_good=not self._is_shutting_down)
@@ -242,6 +253,12 @@ class Controller:
                 self.launcher.unlisten(record)
             case ev.Hook(moment=moment):
                 self._run_hooks(record, moment)
+            case ev.Succeed(spec=wanted):
+                self._succession.start(record, wanted)
+            case ev.Inherit():
+                self._succession.inherit(record)
+            case ev.Renounce(message=message):
+                self._succession.renounce(record, message)
             case ev.WantZerg():
                 self._spawn_zerg(record)
             case ev.Log(level=level, message=message):

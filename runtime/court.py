@@ -117,7 +117,7 @@ class ThroneRoom:
             output="" if record.capture is None else record.capture.text,
             outlook=outlook(state, self._loop.time(), is_broken=record.is_broken),
             is_settled=_is_settled(state),
-            is_well=state.phase in _WELL and not record.is_broken,
+            is_well=state.phase in _WELL and not record.is_broken and not state.is_behind,
         )
 
 
@@ -140,8 +140,12 @@ def outlook(state: Vassal, now: float, *, is_broken: bool) -> str:
             return "is spawned when its turn comes"
         case Phase.SPAWNING | Phase.STARTING:
             return "is expected to accept requests"
-        case Phase.READY if state.reload_wanted is not None:
+        case Phase.READY if state.reload_wanted is not None and not state.has_heir:
             return "is told to reload in a moment"
+        case Phase.READY if state.has_heir:
+            return "serves until the next one is ready"
+        case Phase.READY if state.is_behind:
+            return "goes on as it was: what was to replace it did not become ready"
         case Phase.READY if is_broken:
             return "goes on with its last good config until its file is repaired"
         case Phase.READY:

@@ -149,6 +149,7 @@ async def _govern(
         config=config,
         hooks=answer["hooks"],
         environment=answer["environment"],
+        tenant_environment=answer["vassal_environment"],
         compiler=compiler,
         processes=processes,
         on_empty=stopping.is_over.set,
@@ -174,6 +175,7 @@ async def _govern(
             liege.ask_for_config()
     finally:
         government.close()
+        government.leave()
 
 
 def _ragnarok(

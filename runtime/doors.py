@@ -108,7 +108,7 @@ class Doors:
             gid=os.getgid(),
             cwd=os.getcwd(),
             monitors=tuple(shown.values()),
-            is_tyrant=False,
+            is_tyrant=self._config["tyrant"],
             throttle_milliseconds=round(1000 * government.gate.level_seconds),
         )
         return pieces(_renamed(government.court.views(), shown), facts)

@@ -112,6 +112,37 @@ class NotListening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """A program says, by systemd's protocol, that it is on its way out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disowned:
+    """Its file belongs to somebody else than what runs, or was compiled, belongs to."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begin:
+    """It is to run beside another process of the same vassal, and to take its place."""
+
+    spec: LaunchSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Superseded:
+    """Another process has taken its place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeirFailed:
+    """What was to take its place will not; ``message`` is a sentence part."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reload:
     """Somebody asks for a reload, or for another try if nothing runs."""
 
@@ -158,6 +189,11 @@ Event = (
     | Connected
     | Listening
     | NotListening
+    | Stopping
+    | Disowned
+    | Begin
+    | Superseded
+    | HeirFailed
     | Reload
     | Halt
     | Start
@@ -237,6 +273,27 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Succeed:
+    """Start another process of this vassal beside it, to take its place: ``Begin`` for that
+    one, and ``HeirFailed`` here if it comes to nothing. One that was started before goes."""
+
+    spec: LaunchSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inherit:
+    """It is ready: it takes the place of the process beside which it was started, which hears
+    ``Superseded``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renounce:
+    """It will not take the place of the other one; ``message`` says why."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WantZerg:
     """It asks for another instance of itself."""
 
@@ -264,6 +321,9 @@ Effect = (
     | Listen
     | Unlisten
     | Hook
+    | Succeed
+    | Inherit
+    | Renounce
     | WantZerg
     | Log
     | Forget

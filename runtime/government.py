@@ -8,11 +8,13 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from emperor.compiler.chain import Jail, chain
 from emperor.runtime import addresses
 from emperor.runtime.compilations import Compilations
 from emperor.runtime.compiling.client import CompileServer
 from emperor.runtime.controller import Controller
 from emperor.runtime.court import ThroneRoom
+from emperor.runtime.held import listen_for_tenant
 from emperor.runtime.hooks import Hooks
 from emperor.runtime.keepsakes import Keepsakes
 from emperor.runtime.launcher import Launcher
@@ -22,12 +24,18 @@ from emperor.runtime.monitors.settings import Settings
 from emperor.runtime.monitors.sources import AnySource
 from emperor.runtime.monitors.watchtower import Watchtower
 from emperor.runtime.preparing import processors
+from emperor.runtime.privileges import Owner
 from emperor.runtime.processes import Processes
 from emperor.runtime.roster import Roster
+from emperor.runtime.sinks import shared_writer
 from emperor.runtime.sockets import Listener, listen, parse_mode, parse_owner
+from emperor.runtime.tenancy import tyrant_of
 from emperor.runtime.views import Key
 
 log = logging.getLogger("emperor")
+
+#: How long the last lines of programs' logs may take to be written, in seconds.
+LAST_LINES_SECONDS = 2.0
 
 #: Starts under way in the first population, for each processor.
 STARTS_PER_PROCESSOR = 4
@@ -37,7 +45,8 @@ class Government:
     """The controller and all it works with; made inside a running loop.
 
     ``config`` is the Emperor's configuration, ``hooks`` its compiled hooks, ``environment``
-    what vassals get. ``on_empty`` is called when nothing is left after a shutdown.
+    what vassals get, ``tenant_environment`` what tenants' vassals get. ``on_empty`` is called
+    when nothing is left after a shutdown.
     """
 
     def __init__(
@@ -46,6 +55,7 @@ class Government:
         config: Mapping[str, Any],
         hooks: Mapping[str, list[list[str]]],
         environment: Mapping[str, str],
+        tenant_environment: Mapping[str, str],
         compiler: CompileServer,
         processes: Processes,
         on_empty: Callable[[], None],
@@ -67,11 +77,14 @@ class Government:
             roster=roster,
             keepsakes=_keepsakes(config["state_directory"]),
             watches_includes=config["watch_includes"],
+            tyrant=tyrant_of(config),
             feed=self.controller.tell,
         )
         self.controller.launcher = Launcher(
             processes=processes,
             environment=environment,
+            tenant_environment=tenant_environment,
+            jail=jail_of(config),
             listen=_opener(config),
             captures_output=config["captures_output"],
             feed=self.controller.tell,
@@ -81,6 +94,7 @@ class Government:
             spawner=processes,
             environment=environment,
             timeout_seconds=config["hook_timeout_seconds"],
+            before=chain(Jail(drops_capabilities=bool(config["capabilities"]))),
             log=_log,
             on_idle=self.controller.check_empty,
         )
@@ -116,6 +130,11 @@ class Government:
             self.compilations.watchtower.close()
             self.compilations.watchtower = None
 
+    def leave(self) -> None:
+        """All vassals are gone: clean up after them."""
+        self.controller.launcher.close()
+        shared_writer().finish(LAST_LINES_SECONDS)
+
 
 def _gate(config: Mapping[str, Any]) -> StartGate[Key]:
     limit = config["start_limit"]
@@ -126,20 +145,33 @@ def _gate(config: Mapping[str, Any]) -> StartGate[Key]:
     )
 
 
-def _opener(config: Mapping[str, Any]) -> Callable[[str], Listener]:
-    """What opens an on-demand socket at an address. Raises ValueError for a mode or an owner
-    that cannot be."""
+def jail_of(config: Mapping[str, Any]) -> Jail:
+    """What the Emperor puts in front of every vassal."""
+    bounding = config["vassal_capabilities"]
+    return Jail(
+        namespaces=tuple(config["namespaces"]),
+        bounding=None if bounding is None else tuple(bounding),
+        drops_capabilities=bool(config["capabilities"]),
+    )
+
+
+def _opener(config: Mapping[str, Any]) -> Callable[[str, Owner | None], Listener]:
+    """What opens an on-demand socket at an address, perhaps with the rights of a tenant. Raises
+    ValueError for a mode or an owner that cannot be."""
     mode = parse_mode(config["on_demand_mode"])
     owner = (
         None if config["on_demand_owner"] is None else parse_owner(config["on_demand_owner"])
     )
 
-    def open_socket(text: str) -> Listener:
+    def open_socket(text: str, tenant: Owner | None) -> Listener:
         try:
             address = addresses.parse(text)
         except ValueError as error:
             raise OSError(str(error)) from None
-        return listen(address, backlog=config["on_demand_backlog"], mode=mode, owner=owner)
+        backlog = config["on_demand_backlog"]
+        if tenant is not None:
+            return listen_for_tenant(address, tenant, backlog, mode)
+        return listen(address, backlog=backlog, mode=mode, owner=owner)
 
     return open_socket
 

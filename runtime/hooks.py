@@ -92,7 +92,8 @@ class _Run:
 class Hooks:
     """The Emperor's hooks, by their moment; made inside a running loop.
 
-    ``commands`` are those of the compile server's first answer. A hook that takes longer than
+    ``commands`` are those of the compile server's first answer; ``before`` are words in front
+    of each. A hook that takes longer than
     ``timeout_seconds`` (0: no limit) is killed with its group. ``on_idle`` is called whenever
     the last hook is done. A hook that fails is logged and changes nothing.
     """
@@ -104,6 +105,7 @@ class Hooks:
         spawner: Spawner,
         environment: Mapping[str, str],
         timeout_seconds: float,
+        before: Sequence[str] = (),
         log: Log,
         on_idle: Callable[[], None],
     ) -> None:
@@ -112,6 +114,7 @@ class Hooks:
         self._environment = dict(environment)
         self._timeout_seconds = timeout_seconds
         self._log = log
+        self._before = tuple(before)
         self._on_idle = on_idle
         self._loop = asyncio.get_running_loop()
         self._lanes: dict[str, _Lane] = {}
@@ -190,7 +193,7 @@ class Hooks:
         round_ = run.lane.rounds[0]
         try:
             self._spawner.spawn(
-                argv=run.argv,
+                argv=[*self._before, *run.argv],
                 environment=round_.environment,
                 cwd=round_.cwd,
                 descriptors={},

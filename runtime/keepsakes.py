@@ -10,9 +10,11 @@ import contextlib
 import hashlib
 import json
 import os
+from dataclasses import asdict, replace
 
 from emperor.compiler.source import from_bytes
 from emperor.runtime.launch import BadSpec, CompileAnswer, LaunchSpec, answer_from_data
+from emperor.runtime.privileges import Owner
 
 
 class Keepsakes:
@@ -33,15 +35,16 @@ class Keepsakes:
             file.write(text)
         os.replace(f"{path}.new", path)
 
-    def recall(self, key: tuple[str, str]) -> LaunchSpec | None:
-        """What was kept, if it is there and makes sense."""
+    def recall(self, key: tuple[str, str], owner: Owner | None = None) -> LaunchSpec | None:
+        """What was kept for that owner, if it is there and makes sense."""
         try:
             with open(self._path(key), encoding="utf-8") as file:
                 data = json.load(file)
-            if data.get("key") != list(key):
+            if data.get("key") != list(key) or _owner(data.get("owner")) != owner:
                 return None
-            return answer_from_data(data).spec
-        except (OSError, ValueError, AttributeError, BadSpec):
+            spec = answer_from_data(data).spec
+            return None if spec is None else replace(spec, owner=owner)
+        except (OSError, ValueError, AttributeError, KeyError, TypeError, BadSpec):
             return None
 
     def forget(self, key: tuple[str, str]) -> None:
@@ -54,6 +57,12 @@ class Keepsakes:
         return f"{self._directory}/{name[:32]}.json"
 
 
+def _owner(data: object) -> Owner | None:
+    if not isinstance(data, dict):
+        return None
+    return Owner(uid=data["uid"], gid=data["gid"], groups=tuple(data["groups"]))
+
+
 def _data(spec: LaunchSpec) -> dict[str, object]:
     return {
         "spec": {
@@ -64,8 +73,14 @@ def _data(spec: LaunchSpec) -> dict[str, object]:
             "delivered": [from_bytes(text) for text in spec.delivered],
             "digest": spec.digest,
             "has_master": spec.has_master,
+            "has_workers": spec.has_workers,
             "reload_seconds": spec.reload_seconds,
+            "socket": spec.socket,
+            "sockets": [asdict(socket) for socket in spec.sockets],
+            "program": None if spec.program is None else asdict(spec.program),
+            "forks": spec.forks,
         },
+        "owner": None if spec.owner is None else asdict(spec.owner),
         "diagnostics": [],
         "dependencies": [],
     }

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
+from emperor.compiler.chain import Jail, chain, forks
+from emperor.compiler.program_values import Program
 from emperor.runtime import events as ev
 from emperor.runtime.capture import Capture
 from emperor.runtime.channel import COMMAND_TARGET, CONFIG_TARGET, Channel
+from emperor.runtime.equipment import FIRST_SOCKET, Equipment, NotifyRoom, Sink, variables
 from emperor.runtime.launch import LaunchSpec
 from emperor.runtime.log import Outlet
+from emperor.runtime.notify import Notice
+from emperor.runtime.privileges import Owner
 from emperor.runtime.processes import Processes
+from emperor.runtime.protocol import Word
 from emperor.runtime.roster import Record
 from emperor.runtime.sockets import Listener
 
@@ -21,8 +28,10 @@ SOCKET_TARGET = 0
 class Launcher:
     """Starts vassals and talks to them; ``feed`` gets what becomes of them.
 
-    ``environment`` is what all vassals get; ``listen`` opens an on-demand socket. With
-    ``captures_output`` the end of what they write is kept.
+    ``environment`` is what all vassals get, ``tenant_environment`` what tenants' ones get;
+    ``listen`` opens an on-demand socket, with a tenant's rights if there is one. ``jail`` is
+    what the Emperor puts in front of all of them. With ``captures_output`` the end of what
+    they write is kept.
     """
 
     def __init__(
@@ -30,13 +39,18 @@ class Launcher:
         *,
         processes: Processes,
         environment: Mapping[str, str],
-        listen: Callable[[str], Listener],
+        tenant_environment: Mapping[str, str],
+        jail: Jail,
+        listen: Callable[[str, Owner | None], Listener],
         captures_output: bool,
         feed: Callable[[Record, ev.Event], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._processes = processes
         self._environment = dict(environment)
+        self._tenant_environment = dict(tenant_environment)
+        self._common = jail
+        self._notify_room = NotifyRoom()
         self._listen = listen
         self._outlet = Outlet() if captures_output else None
         self._feed = feed
@@ -48,27 +62,19 @@ class Launcher:
         """Start the process with its sockets, and send it its config."""
         record.early = b""
         try:
-            channel = Channel(lambda data: self._said(record, data))
-        except OSError as error:
-            self._feed(record, ev.NotSpawned(message=error.strerror or str(error)))
-            return
-        record.channel = channel
-        descriptors = channel.theirs()
-        if spec.socket is not None and record.listener is not None:
-            descriptors[SOCKET_TARGET] = record.listener.fileno()
-        try:
-            if self._outlet is not None:
-                self._stop_capture(record)
-                record.capture = Capture(self._outlet)
-                descriptors |= record.capture.theirs()
+            channel = record.channel = Channel(lambda data: self._said(record, data))
+            environment, descriptors = self._given(record, spec, channel)
+            jail = self._jail(spec.owner)
             self._processes.spawn(
-                argv=spec.argv,
-                environment=self._vassal_environment(record, spec),
+                argv=(*chain(jail), *spec.argv),
+                environment=environment,
                 cwd=spec.cwd,
                 descriptors=descriptors,
                 on_spawned=lambda pid: self._spawned(record, pid),
                 on_failed=lambda message: self._not_spawned(record, message),
                 on_exited=lambda status: self._exited(record, status),
+                owner=None if spec.owner is None else spec.owner.uid,
+                forks=spec.forks or forks(jail),
             )
         except OSError as error:
             self._not_spawned(record, error.strerror or str(error))
@@ -76,27 +82,94 @@ class Launcher:
         channel.handed_over()
         if record.capture is not None:
             record.capture.handed_over()
-        channel.deliver(spec.delivered)
+        if spec.delivered:
+            channel.deliver(spec.delivered)
 
     def signal(self, record: Record, signum: int, *, is_for_group: bool) -> None:
         """Send a signal to the main process, or to its whole group."""
         if record.pid is not None:
             self._processes.signal(record.pid, signum, is_for_group=is_for_group)
 
-    def _vassal_environment(self, record: Record, spec: LaunchSpec) -> dict[str, str]:
-        environment = {**self._environment, **dict(spec.set)}
+    def close(self) -> None:
+        """Remove what was made for notifications; every vassal is gone."""
+        self._notify_room.close()
+
+    # -- what it is given ----------------------------------------------------------------------
+
+    def _given(
+        self, record: Record, spec: LaunchSpec, channel: Channel
+    ) -> tuple[dict[str, str], dict[int, int]]:
+        """Its environment, and its descriptors by the numbers they get; raises OSError."""
+        environment = self._environment_of(record, spec)
+        outlet: Outlet | Sink | None = self._outlet
+        if spec.program is None:
+            descriptors = channel.theirs()
+            environment["UWSGI_EMPEROR_FD"] = str(COMMAND_TARGET)
+            environment["UWSGI_EMPEROR_FD_CONFIG"] = str(CONFIG_TARGET)
+        else:
+            descriptors = self._equip(record, spec, spec.program, environment)
+            command = FIRST_SOCKET + len(spec.sockets)
+            descriptors |= channel.their_command(command)
+            environment["UWSGI_EMPEROR_FD"] = str(command)
+            assert record.equipment is not None
+            outlet = record.equipment.sink(spec.program, record.sighting.name) or outlet
+        if spec.socket is not None and record.listener is not None:
+            descriptors[SOCKET_TARGET] = record.listener.fileno()
+        if outlet is not None:
+            self._stop_capture(record)
+            record.capture = Capture(outlet)
+            descriptors |= record.capture.theirs()
+        return environment, descriptors
+
+    def _equip(
+        self, record: Record, spec: LaunchSpec, program: Program, environment: dict[str, str]
+    ) -> dict[int, int]:
+        """What a program that is not uWSGI gets: raises OSError."""
+        equipment = record.equipment
+        if equipment is None or equipment.owner != spec.owner:
+            if equipment is not None:
+                equipment.close()
+            equipment = record.equipment = Equipment(spec.owner)
+        descriptors = equipment.sockets(spec)
+        notify = record.notify = self._notify_room.socket(
+            record.sighting.name,
+            spec.owner,
+            lambda notice: self._noticed(record, program, notice),
+        )
+        environment.update(variables(spec, program, notify))
+        return descriptors
+
+    def _environment_of(self, record: Record, spec: LaunchSpec) -> dict[str, str]:
+        """What it sees of the Emperor's environment. A tenant has no say in it: see
+        ``tenancy.py``."""
+        if spec.owner is None:
+            environment = {**self._environment, **dict(spec.set)}
+        else:
+            environment = {**self._tenant_environment, **dict(spec.set)}
+            environment["UWSGI_VASSALS_DIR"] = spec.cwd
         for name in spec.unset:
             environment.pop(name, None)
-        environment["UWSGI_EMPEROR_FD"] = str(COMMAND_TARGET)
-        environment["UWSGI_EMPEROR_FD_CONFIG"] = str(CONFIG_TARGET)
         if record.state.is_zerg:
             self._zergs += 1
             environment["UWSGI_BROODLORD_NUM"] = str(self._zergs)
         return environment
 
+    # -- what it says --------------------------------------------------------------------------
+
+    def _noticed(self, record: Record, program: Program, notice: Notice) -> None:
+        """Its words by systemd's protocol, as the Emperor's own."""
+        if notice.is_ready and program.ready == "notify":
+            self._feed(record, ev.Said(byte=Word.ACCEPTING))
+        if notice.is_watchdog and program.watchdog_seconds is not None:
+            self._feed(record, ev.Said(byte=Word.HEARTBEAT))
+        if notice.is_stopping:
+            self._feed(record, ev.Stopping())
+
     def _spawned(self, record: Record, pid: int) -> None:
         record.pid = record.last_pid = pid
         self._feed(record, ev.Spawned(pid=pid))
+        if record.notify is not None:
+            record.notify.set_leader(pid)
         early, record.early = record.early, b""
         self._said(record, early)
 
@@ -121,7 +194,15 @@ class Launcher:
         if record.channel is not None:
             record.channel.close()
             record.channel = None
+        if record.notify is not None:
+            record.notify.close()
+            record.notify = None
         self._stop_capture(record)
+
+    def _jail(self, owner: Owner | None) -> Jail:
+        if owner is None:
+            return self._common
+        return replace(self._common, owner=(owner.uid, owner.gid), groups=owner.groups)
 
     def _stop_capture(self, record: Record) -> None:
         if record.capture is not None:
@@ -135,13 +216,20 @@ class Launcher:
             self.unlisten(record)
         if record.listener is None:
             try:
-                record.listener = self._listen(address)
+                record.listener = self._listen(address, self._listens_as(record, address))
             except OSError as error:
                 self._feed(record, ev.NotListening(message=error.strerror or str(error)))
                 return
             record.listens_at = address
         self._loop.add_reader(record.listener.fileno(), self._connected, record)
         self._feed(record, ev.Listening())
+
+    def _listens_as(self, record: Record, address: str) -> Owner | None:
+        """With whose rights a socket is opened: an address that a tenant may have written, with
+        his; one that a monitor gives, with the Emperor's."""
+        if record.state.spec is None or record.sighting.socket == address:
+            return None
+        return record.state.spec.owner
 
     def unlisten(self, record: Record) -> None:
         """Close the socket, if there is one."""

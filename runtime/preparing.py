@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from emperor.runtime import log as logs
@@ -49,21 +50,33 @@ def become(config: Mapping[str, Any], compiler: CompileServer, processes: Proces
     ``Refused``, OSError."""
     wanted = wanted_identity(config)
     if wanted.is_change:
+        _load_late_modules()
         compiler.drop(wanted.as_data())
         processes.become(wanted)
         drop(wanted)
+    if config["tyrant"] and os.geteuid() == 0:
+        os.setgroups(())  # they would count where something is done with a tenant's file rights
     if config["logto2"] is not None:
         _redirect(config["logto2"])
     for path in config["safe_pidfiles"]:
         _write_pid(path)
 
 
+def _load_late_modules() -> None:
+    """What the standard library loads when it is needed first: the lesser user may not be able
+    to read it then."""
+    import encodings.ascii
+    import encodings.idna
+    import encodings.latin_1  # noqa: F401
+
+
 def wanted_identity(config: Mapping[str, Any]) -> Identity:
-    """Whom the daemon is to become. Raises ``Refused``."""
+    """Whom the daemon is to become, and what it keeps. Raises ``Refused``."""
     try:
-        return identity(config["uid"], config["gid"], tuple(config["add_gids"]))
+        wanted = identity(config["uid"], config["gid"], tuple(config["add_gids"]))
     except NoSuchIdentity as error:
         raise Refused(ERRORS_FOUND, f"emperor run: {error}") from None
+    return replace(wanted, capabilities=tuple(config["capabilities"]))
 
 
 def umask_of(config: Mapping[str, Any]) -> int | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import resource
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from emperor.runtime.guardian.children import owner_of
 from emperor.runtime.guardian.client import Guardian
-from emperor.runtime.guardian.groups import kill_group
+from emperor.runtime.guardian.groups import kill_group, kill_process
 from emperor.runtime.guardian.messages import Exited, Failed, Report, Spawned
 from emperor.runtime.guardian.orphans import Orphans
 from emperor.runtime.privileges import Identity
@@ -23,12 +25,21 @@ RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Process:
+    """What there is to know of one that runs."""
+
+    on_exited: Callable[[int], None]
+    owner: int | None
+    forks: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Wish:
     """A spawn that has not been answered."""
 
     on_spawned: Callable[[int], None]
     on_failed: Callable[[str], None]
-    on_exited: Callable[[int], None]
+    process: _Process
 
 
 class Processes:
@@ -51,7 +62,7 @@ class Processes:
         self._umask: int | None = None
         self._output: dict[int, int] = {}
         self._wishes: dict[int, _Wish] = {}
-        self._pids: dict[int, Callable[[int], None]] = {}
+        self._pids: dict[int, _Process] = {}
         self._orphaned: set[int] = set()
         self._orphans = Orphans(on_exited=self._exited, own=self._own_children)
         self._is_unguarded = self._has_complained = self._is_closing = False
@@ -83,10 +94,14 @@ class Processes:
         on_spawned: Callable[[int], None],
         on_failed: Callable[[str], None],
         on_exited: Callable[[int], None],
+        owner: int | None = None,
+        forks: bool = False,
     ) -> None:
         """Start a process as the leader of its own group; ``on_spawned`` or ``on_failed``
         follows. ``on_exited`` gets its exit code or -signal when it and its group are gone.
-        Raises OSError (EMFILE)."""
+        ``owner`` is the uid that ``argv`` begins by becoming, where that is not the daemon's;
+        with ``forks`` it begins with a wrapper, whose one child is meant by signals to the
+        main process. Raises OSError (EMFILE)."""
         if self._is_unguarded:
             raise OSError(errno.ESRCH, "there is no guardian")
         number = self._guardian.spawn(
@@ -95,9 +110,13 @@ class Processes:
             cwd=cwd,
             umask=self._umask,
             descriptors={**self._output, **descriptors},
+            owner=owner,
+            forks=forks,
         )
         self._wishes[number] = _Wish(
-            on_spawned=on_spawned, on_failed=on_failed, on_exited=on_exited
+            on_spawned=on_spawned,
+            on_failed=on_failed,
+            process=_Process(on_exited=on_exited, owner=owner, forks=forks),
         )
 
     def signal(self, pid: int, signum: int, *, is_for_group: bool) -> None:
@@ -124,7 +143,7 @@ class Processes:
         match report:
             case Spawned(request_id=number, pid=pid):
                 wish = self._wishes.pop(number)
-                self._pids[pid] = wish.on_exited
+                self._pids[pid] = wish.process
                 wish.on_spawned(pid)
             case Failed(request_id=number, message=message):
                 self._wishes.pop(number).on_failed(message)
@@ -132,20 +151,20 @@ class Processes:
                 self._exited(pid, status)
 
     def _exited(self, pid: int, status: int) -> None:
-        on_exited = self._pids.pop(pid, None)
+        process = self._pids.pop(pid, None)
         if pid in self._orphaned:
             self._orphaned.discard(pid)
             self._guardian.forget(pid)
-        if on_exited is not None:
-            on_exited(status)
+        if process is not None:
+            process.on_exited(status)
 
     def _mourn(self, status: int) -> None:
         """The guardian is dead: its vassals are ours now, and another one guards them."""
         log.error("the guardian is dead (status %d): starting another", status)
         lost, self._wishes = self._wishes, {}
         self._orphaned |= self._pids.keys()
-        for pid in tuple(self._pids):
-            self._orphans.watch(pid)
+        for pid, process in tuple(self._pids.items()):
+            self._orphans.watch(pid, owner=process.owner, forks=process.forks)
         self._is_unguarded = True
         if self._loop.time() >= self._started_at + RETRY_SECONDS:
             self._succeed()
@@ -168,14 +187,16 @@ class Processes:
             return
         self._is_unguarded = self._has_complained = False
         for pid in self._orphaned:
-            self._guardian.adopt(pid)
+            self._guardian.adopt(pid, self._pids[pid].owner)
 
     def _on_child(self) -> None:
         """A child is dead, perhaps one that came to us when the compile server died."""
         self._orphans.sweep()
         for pid in self._orphans.strays():
             if not _is_of_a_vassal(pid):
-                kill_group(pid)
+                owner = owner_of(pid)
+                kill_group(pid, owner)
+                kill_process(pid, owner)  # a worker leads no group
 
     def _own_children(self) -> tuple[int, ...]:
         return (self._guardian.pid, *self._own())
@@ -185,10 +206,22 @@ def _is_of_a_vassal(pid: int) -> bool:
     """Whether a stray process was started by a vassal, by its environment.
 
     The others are compile workers and the commands of ``exec://`` sources whose server died:
-    nobody waits for what they say.
+    nobody waits for what they say. Where the environment is another user's, what tells them
+    is that compile workers, and so all that they start, can never gain privileges.
     """
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return b"UWSGI_EMPEROR_FD=" in file.read()
+    except PermissionError:
+        return not _is_bound(pid) or _is_bound(os.getpid())
     except OSError:
-        return True  # gone, or not ours to look at
+        return True  # gone
+
+
+def _is_bound(pid: int) -> bool:
+    """Whether a process has ``no_new_privs``."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            return any(line.split() == [b"NoNewPrivs:", b"1"] for line in status)
+    except OSError:
+        return False

@@ -28,7 +28,10 @@ SOURCE_SECONDS = 20.0
 class FileReader:
     """Reads for one compile. ``allowed`` names the sources that may be read besides files:
     "fd", "exec", "http". ``given`` are texts that nobody has to read any more, by their
-    ``emperor://`` address without a section. The commands in ``vital`` must succeed."""
+    ``emperor://`` address without a section. ``opened`` are descriptors (O_PATH will do) of
+    files, by their path: what is read is what they stand for, whatever has the name by now.
+    The commands in ``vital`` must succeed; ``before_commands`` are words in front of each.
+    With ``shown_as`` (uid and gid) the compile is told that it is done by that user."""
 
     def __init__(
         self,
@@ -36,13 +39,19 @@ class FileReader:
         cwd: str | None = None,
         allowed: frozenset[str] = frozenset(),
         given: Mapping[str, bytes] | None = None,
+        opened: Mapping[str, int] | None = None,
         vital: frozenset[str] = frozenset(),
+        before_commands: tuple[str, ...] = (),
+        shown_as: tuple[int, int] | None = None,
     ) -> None:
         self._cwd = cwd if cwd is not None else os.getcwd()
         self._is_elsewhere = cwd is not None
         self.allowed = allowed
         self._given = {} if given is None else dict(given)
+        self._opened = {} if opened is None else dict(opened)
         self._vital = vital
+        self._before_commands = before_commands
+        self._shown_as = shown_as
         self.looked: dict[str, PathStamp] = {}
 
     @property
@@ -67,7 +76,8 @@ class FileReader:
 
     @cached_property
     def _host(self) -> Host:
-        uid, gid, now = os.getuid(), os.getgid(), time.time()
+        uid, gid = self._shown_as or (os.getuid(), os.getgid())
+        now = time.time()
         return Host(
             hostname=os.uname().nodename,
             cpu_count=_processor_count(),
@@ -82,6 +92,8 @@ class FileReader:
     def read(self, path: str) -> bytes:
         """The content of a regular file. Never waits for a pipe or a device."""
         full = self._at(path)
+        if full in self._opened:
+            full = f"/proc/self/fd/{self._opened[full]}"
         try:
             descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError as error:
@@ -124,6 +136,7 @@ class FileReader:
             cwd=self._cwd,
             most_bytes=MOST_BYTES,
             must_succeed=command in self._vital,
+            before=self._before_commands,
         )
 
     def fetch(self, url: str) -> bytes:

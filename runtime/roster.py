@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from emperor.runtime.capture import Capture
 from emperor.runtime.channel import Channel
 from emperor.runtime.chronicle import Chronicle
+from emperor.runtime.equipment import Equipment
 from emperor.runtime.events import Event
 from emperor.runtime.law.state import Vassal
 from emperor.runtime.monitors.sightings import Sighting
+from emperor.runtime.notify import NotifySocket
 from emperor.runtime.sockets import Listener
 from emperor.runtime.stamps import PathStamp
 from emperor.runtime.views import Key
@@ -27,7 +29,8 @@ class Record:
     ``early`` is what the process said before the guardian told its pid; ``findings`` are the
     last ones that were logged; ``dependencies`` belong to the last good compile. ``is_first``:
     it was there when the Emperor came, and has not been started yet. ``zergs`` are the keys of
-    the instances that it asked for, and it is their ``lord``.
+    the instances that it asked for, and it is their ``lord``. ``heir`` is the process that is
+    to take its place, and it is that one's ``elder``; ``equipment`` is what both share.
     """
 
     key: Key
@@ -38,6 +41,8 @@ class Record:
     is_first: bool = False
     channel: Channel | None = None
     capture: Capture | None = None
+    notify: NotifySocket | None = None
+    equipment: Equipment | None = None
     listener: Listener | None = None
     listens_at: str = ""
     pid: int | None = None
@@ -48,6 +53,8 @@ class Record:
     findings: tuple[str, ...] = ()
     dependencies: tuple[tuple[str, PathStamp], ...] = ()
     is_broken: bool = False
+    heir: Record | None = None
+    elder: Record | None = None
     lord: Record | None = None
     zergs: list[Key] = field(default_factory=list)
     inbox: list[Event] = field(default_factory=list)
@@ -100,6 +107,15 @@ class Roster:
         del self._names[name][record.key]
         if not self._names[name]:
             del self._names[name]
+
+    def exchange(self, heir: Record, elder: Record, free: Key) -> None:
+        """Give the heir its elder's key, and the elder one that nobody has."""
+        key = elder.key
+        for record in (heir, elder):
+            self.remove(record)
+        heir.key, elder.key = key, free
+        for record in (heir, elder):
+            self.add(record)
 
     def find(self, name: str) -> tuple[Record, ...]:
         """The vassals of that name: NAME, MONITOR//NAME, or NAME:zerg for all its zergs."""

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, replace
 
 from emperor.runtime.addresses import Address, Kind
-from emperor.runtime.privileges import identity
+from emperor.runtime.privileges import files_uid, identity
 
 #: What ``bind`` gives a socket file, before the umask.
 _FULL_MODE = 0o777
@@ -162,7 +162,7 @@ def _hand_over(path: str, mode: int, owner: tuple[int | None, int | None] | None
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
-        is_ours = stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
+        is_ours = stat.S_ISSOCK(status.st_mode) and status.st_uid == files_uid()
         if not is_ours or status.st_nlink != 1:
             raise OSError(errno.EEXIST, "somebody put another file in its place")
         same_file = f"/proc/self/fd/{descriptor}"

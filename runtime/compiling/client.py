@@ -1,7 +1,8 @@
 """The daemon's side of the compile server: requests out, answers in, on the asyncio loop.
 
 Each worker has a socket of its own. A worker that takes too long, dies or lies is replaced;
-the request that it was busy with fails, the ones behind it go to the next worker.
+the request that it was busy with fails, the ones behind it go to the next worker
+(``crew.py``).
 """
 
 from __future__ import annotations
@@ -12,17 +13,14 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 
-from emperor.runtime.compiling.link import Request, WorkerLink, flush
+from emperor.runtime.compiling.crew import Crew
+from emperor.runtime.compiling.link import Request, WorkerLink
 from emperor.runtime.compiling.start import FirstQuestion, Started, start_server
-from emperor.runtime.compiling.wire import Inbox, TooLong, encode
+from emperor.runtime.compiling.wire import Inbox, encode
 from emperor.runtime.launch import BadSpec, CompileAnswer, answer_from_data
-
-#: How long one vassal may take to compile, in seconds.
-REQUEST_SECONDS = 30.0
-
-#: How many requests a worker is sent before it has answered the first of them.
-PIPELINE = 16
+from emperor.runtime.privileges import Owner
 
 _RETRY_SECONDS = 0.01
 
@@ -49,10 +47,13 @@ class CompileServer:
         first: FirstQuestion | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._count = workers
         self._on_trouble = on_trouble
-        self._waiting: deque[Request] = deque()
-        self._workers: list[WorkerLink] = []
+        self._crew = Crew(
+            count=workers,
+            start=self._start_worker,
+            end=self._end_worker,
+            on_trouble=on_trouble,
+        )
         self._starting: deque[WorkerLink] = deque()
         self._settings: list[bytes] = []
         self._last_id = 0
@@ -68,12 +69,12 @@ class CompileServer:
     def settings(self, message: Mapping[str, object]) -> None:
         """What is the same for all vassals; workers are started afresh with it."""
         self._tell_server({"op": "settings", **message}, is_kept=True)
-        self._retire_workers()
+        self._crew.retire()
 
     def drop(self, message: Mapping[str, object]) -> None:
         """Have the server become a lesser user for good."""
         self._tell_server({"op": "drop", **message})
-        self._retire_workers()
+        self._crew.retire()
 
     async def first_answer(self) -> dict[str, object]:
         """The answer to the first question: the Emperor's own configuration."""
@@ -83,8 +84,20 @@ class CompileServer:
             return {"ok": False, "diagnostics": reasons or ["error: no answer"]}
         return answer
 
-    def compile(self, message: Mapping[str, object], on_answer: OnAnswer) -> None:
-        """Compile one vassal: {name, directory, monitor, section}. Always answers, later."""
+    def compile(
+        self,
+        message: Mapping[str, object],
+        on_answer: OnAnswer,
+        *,
+        owner: Owner | None = None,
+        descriptor: int | None = None,
+    ) -> None:
+        """Compile one vassal: {name, directory, monitor, section, text, socket}. Always
+        answers, later.
+
+        With an ``owner`` it is compiled as that user, who is not trusted. ``descriptor`` is the
+        vassal's file, however it was opened; it is taken over and closed in the end.
+        """
 
         def check(data: object) -> None:
             try:
@@ -94,12 +107,20 @@ class CompileServer:
                 answer = CompileAnswer(spec=None, diagnostics=(text,), dependencies=())
             on_answer(answer)
 
-        self._submit({"op": "compile", **message}, check)
+        self._last_id += 1
+        request = Request(
+            self._last_id,
+            {"id": self._last_id, "op": "compile", **message},
+            check,
+            owner=owner,
+            descriptor=descriptor,
+        )
+        self._crew.submit(request)
 
     async def close(self) -> None:
         """End the server and its workers, and wait for the server to be gone."""
-        self._is_closing = True
-        self._retire_workers()
+        self._is_closing = self._crew.is_closing = True
+        self._crew.retire()
         self._channel.close()
         await self._gone.wait()
 
@@ -133,7 +154,7 @@ class CompileServer:
         self._starting.clear()
         self._is_down = True
         self._on_trouble("the compile server is gone: starting another")
-        self._retire_workers()
+        self._crew.retire()
         if self._loop.time() >= self._started_at + _YOUNG_SECONDS:
             self._succeed()
         elif self._first.done() or not self._is_asked:
@@ -152,7 +173,7 @@ class CompileServer:
             self._loop.call_later(_YOUNG_SECONDS, self._succeed)
             return
         self._serve_by(server)
-        self._feed()
+        self._crew.feed()
 
     def _tell_server(self, message: Mapping[str, object], *, is_kept: bool = False) -> None:
         packet = encode(message)
@@ -164,9 +185,9 @@ class CompileServer:
         self._flush_server()
 
     def _flush_server(self) -> None:
-        if flush(self._channel, self._outbox):
+        if _flush(self._channel, self._outbox):
             self._loop.remove_writer(self._channel)
-            self._feed()  # workers are asked for only when nothing is in the way
+            self._crew.feed()  # workers are asked for only when nothing is in the way
         else:
             self._loop.add_writer(self._channel, self._flush_server)
 
@@ -183,156 +204,57 @@ class CompileServer:
             if self._starting and isinstance(message, dict):
                 worker = self._starting.popleft()
                 worker.pid = int(message["pid"])
-                if worker not in self._workers:  # parted with before its pid was known
-                    self._tell_server({"op": "kill", "pid": worker.pid})
+                if worker not in self._crew:  # parted with before its pid was known
+                    self._end_worker(worker)
 
     # -- the workers -----------------------------------------------------------------------
-
-    def _submit(
-        self, message: Mapping[str, object], on_answer: Callable[[object], None]
-    ) -> None:
-        self._last_id += 1
-        request = Request(self._last_id, {"id": self._last_id, **message}, on_answer)
-        self._waiting.append(request)
-        self._feed()
-
-    def _feed(self) -> None:
-        """Give waiting requests to the workers with the least to do."""
-        while self._waiting:
-            worker = min(self._workers, key=lambda w: len(w.busy), default=None)
-            if (worker is None or worker.busy) and len(self._workers) < self._count:
-                worker = self._start_worker()
-            if worker is None or len(worker.busy) >= PIPELINE:
-                return
-            request = self._waiting.popleft()
-            worker.busy.append(request)
-            worker.outbox += encode(request.message)
-            self._flush_worker(worker)
-            if len(worker.busy) == 1:
-                self._arm(worker)
 
     def _expect(self, first: FirstQuestion) -> None:
         """A worker was asked already: its answer is the first."""
         self._last_id = 1
         worker = WorkerLink(None, first.channel)
         worker.busy.append(Request(1, first.message, self._first.set_result))
-        self._workers.append(worker)
         self._starting.append(worker)
-        self._loop.add_reader(first.channel, self._read_worker, worker)
-        self._arm(worker)
+        self._crew.enlist(worker)
 
-    def _start_worker(self) -> WorkerLink | None:
+    def _start_worker(self, owner: Owner | None) -> WorkerLink | None:
         if self._is_down or self._outbox:
             return None  # the descriptor must travel with its own request
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
-        packet = encode({"op": "worker"})
+        packet = encode({"op": "worker", "owner": None if owner is None else asdict(owner)})
         with theirs:
             try:
                 sent = socket.send_fds(self._channel, [packet], [theirs.fileno()])
             except BlockingIOError:
                 ours.close()
-                self._loop.call_later(_RETRY_SECONDS, self._feed)
+                self._loop.call_later(_RETRY_SECONDS, self._crew.feed)
                 return None
             except (BrokenPipeError, ConnectionResetError):
                 ours.close()
                 return None  # the server is dead: asked again when there is another
-        worker = WorkerLink(None, ours)
-        self._workers.append(worker)
+        worker = WorkerLink(None, ours, owner)
         self._starting.append(worker)
-        self._loop.add_reader(ours, self._read_worker, worker)
         if sent < len(packet):
             self._outbox += packet[sent:]
             self._flush_server()
         return worker
 
-    def _flush_worker(self, worker: WorkerLink) -> None:
-        is_done = flush(worker.channel, worker.outbox)
-        if is_done and worker.is_writing:
-            self._loop.remove_writer(worker.channel)
-        elif not is_done and not worker.is_writing:
-            self._loop.add_writer(worker.channel, self._flush_worker, worker)
-        worker.is_writing = not is_done
-
-    def _read_worker(self, worker: WorkerLink) -> None:
-        try:
-            data = worker.channel.recv(1 << 20)
-        except BlockingIOError:
-            return
-        except ConnectionResetError:
-            data = b""
-        if not data:
-            self._replace(worker, "died")
-            return
-        try:
-            messages = worker.inbox.feed(data)
-        except (TooLong, ValueError):
-            self._replace(worker, "gives answers that are none")
-            return
-        for message in messages:
-            if not worker.busy or not isinstance(message, dict):
-                self._replace(worker, "gives answers that are none")
-                return
-            request = worker.busy.popleft()
-            if message.get("id") != request.id:
-                worker.busy.appendleft(request)
-                self._replace(worker, "answers what nobody asked")
-                return
-            self._arm(worker)
-            self._loop.call_soon(request.on_answer, message)
-        self._feed()
-
-    def _arm(self, worker: WorkerLink) -> None:
-        """Give the request that the worker is busy with its time, from now on.
-
-        One timer a worker, which looks at the deadline when it fires: setting one for each
-        request would cost more than the rest of it.
-        """
-        if worker.busy:
-            worker.busy[0].deadline = self._loop.time() + REQUEST_SECONDS
-            if worker.timer is None:
-                worker.timer = self._loop.call_at(
-                    worker.busy[0].deadline, self._check_overdue, worker
-                )
-
-    def _check_overdue(self, worker: WorkerLink) -> None:
-        worker.timer = None
-        if not worker.busy:
-            return
-        deadline = worker.busy[0].deadline
-        if self._loop.time() >= deadline:
-            self._replace(worker, f"took longer than {REQUEST_SECONDS:g} seconds")
-        else:
-            worker.timer = self._loop.call_at(deadline, self._check_overdue, worker)
-
-    def _replace(self, worker: WorkerLink, why: str) -> None:
-        """Part with a worker: what it was busy with fails, the rest goes to another."""
-        blamed = worker.busy.popleft() if worker.busy else None
-        rest = self._part_with(worker)
-        self._waiting.extendleft(reversed(rest))
+    def _end_worker(self, worker: WorkerLink) -> None:
+        """Have it killed, with all it has started, if it is there at all yet."""
         if worker.pid is not None:
             self._tell_server({"op": "kill", "pid": worker.pid})
-        if blamed is not None:
-            text = f"error: the compile worker {why}"
-            data = {"spec": None, "diagnostics": [text], "dependencies": []}
-            self._loop.call_soon(blamed.on_answer, data)
-        if not self._is_closing:
-            self._on_trouble(f"a compile worker {why}: starting another")
-            self._feed()
 
-    def _retire_workers(self) -> None:
-        """Let all workers go; what they have not answered is asked again."""
-        requests = [request for worker in self._workers for request in worker.busy]
-        for worker in tuple(self._workers):
-            worker.busy.clear()
-            self._part_with(worker)
-        self._waiting.extendleft(sorted(requests, key=lambda r: r.id, reverse=True))
 
-    def _part_with(self, worker: WorkerLink) -> list[Request]:
-        self._workers.remove(worker)
-        if worker.timer is not None:
-            worker.timer.cancel()
-        self._loop.remove_reader(worker.channel)
-        self._loop.remove_writer(worker.channel)
-        worker.channel.close()
-        return list(worker.busy)
+def _flush(channel: socket.socket, outbox: bytearray) -> bool:
+    """Send what can be sent; gives whether all of it went (or there is nobody to take it)."""
+    while outbox:
+        try:
+            sent = channel.send(outbox)
+        except BlockingIOError:
+            return False
+        except OSError:
+            outbox.clear()
+            return True
+        del outbox[:sent]
+    return True

@@ -9,13 +9,14 @@ from typing import Any
 from emperor.compiler.catalogue import Facts, everything
 from emperor.compiler.diagnostics import Diagnostics, Severity
 from emperor.compiler.emperor_config import apply_environment, emperor_config
-from emperor.compiler.emperor_options import HOOKS, OWN_OPTIONS
+from emperor.compiler.emperor_options import HOOKS, NEWER, OWN_OPTIONS
 from emperor.compiler.loading import format_of
 from emperor.compiler.moments import emperor_hooks
 from emperor.compiler.pipeline import compile_arguments
 from emperor.compiler.render import render
 from emperor.compiler.source import to_bytes
-from emperor.compiler.target import Target
+from emperor.compiler.spec import plain_environment
+from emperor.compiler.target import NO_UWSGI, Target
 from emperor.runtime.emperor_file import emperor_arguments, without_missing_sections
 from emperor.runtime.reader import FileReader
 from emperor.runtime.targets import NoTarget, find_binary, probe
@@ -37,7 +38,7 @@ def answer_emperor(message: Mapping[str, Any]) -> dict[str, object]:
             given={url: to_bytes(text) for url, text in message["texts"].items()},
         ),
         target=Target(),
-        further_options=[*OWN_OPTIONS, *_of_plugins(), *_hooks()],
+        further_options=[*OWN_OPTIONS, *_of_plugins(), *_newer()],
     )
     diagnostics = Diagnostics()
     diagnostics.items += without_missing_sections(compiled.diagnostics)
@@ -49,6 +50,12 @@ def answer_emperor(message: Mapping[str, Any]) -> dict[str, object]:
             target = probe_or_program(config.binary_path)
         except NoTarget as error:
             rendered.append(f"error: {error}")
+        if target is not None and target.path == NO_UWSGI:
+            rendered.append(
+                "there is no uWSGI on PATH: only vassals that name a program of their own can"
+                " run (vassal-exec); install one, or emperor-compiler[uwsgi], or name it with"
+                " --binary-path"
+            )
     is_wrong = any(d.severity is Severity.ERROR for d in diagnostics.items) or target is None
     return {
         "ok": not is_wrong,
@@ -56,6 +63,9 @@ def answer_emperor(message: Mapping[str, Any]) -> dict[str, object]:
         "config": asdict(config),
         "hooks": emperor_hooks(config.hooks),
         "environment": apply_environment(environment, config.environment),
+        "vassal_environment": plain_environment(
+            apply_environment(environment, config.environment)
+        ),
         "target": None if target is None else _target_data(target),
     }
 
@@ -65,9 +75,9 @@ def _of_plugins() -> list[Facts]:
     return [option for option in everything().values() if option["plugin"] != "core"]
 
 
-def _hooks() -> list[Facts]:
-    """The options of hooks: some are of uWSGI 2.1, and obeyed whatever the version is."""
-    return [everything()[name] for name in sorted(HOOKS) if name in everything()]
+def _newer() -> list[Facts]:
+    """Options some of which are of uWSGI 2.1, and obeyed whatever the version is."""
+    return [everything()[name] for name in sorted(HOOKS | NEWER) if name in everything()]
 
 
 def _arguments(words: list[str]) -> list[str]:
@@ -89,8 +99,14 @@ def _wants_value(word: str) -> bool:
 
 def probe_or_program(wanted: str | None) -> Target:
     """The uWSGI to run. A program that is none, but was named, is run all the same: it may
-    speak the protocol. Raises ``NoTarget``."""
-    path = find_binary(wanted)
+    speak the protocol. If nothing is named there need be none: see ``NO_UWSGI``. Raises
+    ``NoTarget``."""
+    try:
+        path = find_binary(wanted)
+    except NoTarget:
+        if wanted is not None:
+            raise
+        return Target(path=NO_UWSGI)
     try:
         return probe(path)
     except NoTarget:

@@ -12,13 +12,20 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import replace
 
 from emperor.runtime.compiling.wire import encode, receive
 from emperor.runtime.compiling.worker import Job, serve
-from emperor.runtime.guardian.children import become_subreaper, children
+from emperor.runtime.guardian.children import become_subreaper, children, owner_of
 from emperor.runtime.guardian.descriptors import keep_private
-from emperor.runtime.guardian.groups import kill_group
-from emperor.runtime.privileges import Identity, die_with_parent, drop
+from emperor.runtime.guardian.groups import kill_group, kill_process
+from emperor.runtime.privileges import (
+    Identity,
+    Owner,
+    become_tenant,
+    die_with_parent,
+    drop,
+)
 
 #: How long killed processes may take to be gone, in seconds.
 END_SECONDS = 2.0
@@ -63,6 +70,7 @@ class Server:
         self.channel = channel
         self.job = Job()
         self.workers: set[int] = set()
+        self.is_preloaded = False
 
     def run(self) -> None:
         """Obey until the daemon hangs up."""
@@ -85,10 +93,13 @@ class Server:
                 if isinstance(cwd := rest.get("cwd"), str):
                     os.chdir(cwd)
             case {"op": "drop", **rest}:
-                preload()
+                self._preload()
                 drop(Identity.from_data(rest))
-            case {"op": "worker"}:
-                pid = self._fork(descriptors[0])
+            case {"op": "worker", **rest}:
+                owner = _owner(rest.get("owner"))
+                if owner is not None:
+                    self._preload()
+                pid = self._fork(descriptors[0], owner)
                 self.channel.sendall(encode({"pid": pid}))
             case {"op": "kill", "pid": int(pid)}:
                 self.workers.discard(pid)
@@ -102,14 +113,19 @@ class Server:
         end = time.monotonic() + END_SECONDS
         while strays := [pid for pid in children() if pid not in self.workers]:
             for pid in strays:
-                kill_group(pid)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                owner = owner_of(pid)  # without CAP_KILL it takes a tenant to kill his own
+                kill_group(pid, owner)
+                kill_process(pid, owner)
             if time.monotonic() > end:
                 return
             time.sleep(0.002)
 
-    def _fork(self, descriptor: int) -> int:
+    def _preload(self) -> None:
+        if not self.is_preloaded:
+            preload()
+            self.is_preloaded = True
+
+    def _fork(self, descriptor: int, owner: Owner | None) -> int:
         """Start a worker that serves the socket ``descriptor``; gives its pid."""
         pid = os.fork()
         if pid:
@@ -120,11 +136,33 @@ class Server:
         try:
             self.channel.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            die_with_parent()
-            serve(socket.socket(fileno=descriptor), self.job)
+            if owner is not None:
+                _keep_only(descriptor)
+                become_tenant(owner)
+            die_with_parent()  # after the change of user, which would undo it
+            job = replace(self.job, is_for_tenant=owner is not None)
+            serve(socket.socket(fileno=descriptor), job)
             status = 0
         finally:
             os._exit(status)  # whatever happened, the server's own work is not continued here
+
+
+def _keep_only(descriptor: int) -> None:
+    """Close all that a tenant has no business with; output goes nowhere."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    for number in map(int, os.listdir("/proc/self/fd")):
+        if number > 2 and number != descriptor:
+            with contextlib.suppress(OSError):  # the one that listed the directory
+                os.close(number)
+
+
+def _owner(data: object) -> Owner | None:
+    """Whom a worker is to become, as the daemon says it."""
+    if not isinstance(data, dict):
+        return None
+    return Owner(uid=data["uid"], gid=data["gid"], groups=tuple(data["groups"]))
 
 
 if __name__ == "__main__":

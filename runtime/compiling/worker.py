@@ -21,8 +21,21 @@ from emperor.runtime.compiling.wire import TooLong, encode, receive
 from emperor.runtime.launch import answer_data
 from emperor.runtime.reader import FileReader
 
-#: What a worker may take of the machine's address space, in bytes.
+#: What a worker may take of the machine's address space, in bytes; and one of a tenant's.
 MOST_MEMORY = 2 * 1024**3
+MOST_TENANT_MEMORY = 512 * 1024**2
+
+#: What one compile of a tenant's, and each command in it, may take of a processor, in seconds.
+MOST_CPU_SECONDS = 20
+
+#: How many processes a tenant may have for its commands to start another.
+MOST_PROCESSES = 4096
+
+#: The kernel's limits for a tenant's commands, which they cannot lift.
+LIMITED = ("prlimit", f"--cpu={MOST_CPU_SECONDS}", f"--nproc={MOST_PROCESSES}", "--")
+
+#: The largest file that a tenant's commands may write, in bytes.
+MOST_FILE_BYTES = 64 * 1024**2
 
 #: What uWSGI reads when the Emperor starts it.
 ALLOWED = frozenset({"file", "fd", "exec", "http"})
@@ -35,6 +48,7 @@ class Job:
     templates: Templates = field(default_factory=Templates)
     environment: Mapping[str, str] = field(default_factory=dict)
     target: Target = field(default_factory=Target)
+    is_for_tenant: bool = False
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Job:
@@ -71,19 +85,41 @@ def target_from_data(data: Mapping[str, Any]) -> Target:
 
 def serve(channel: socket.socket, job: Job) -> None:
     """Answer requests in their order until the daemon hangs up."""
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    _limit(is_for_tenant=job.is_for_tenant)
     gc.freeze()  # what the server loaded is never garbage
     while (received := receive(channel)) is not None:
-        message, _ = received
+        message, descriptors = received
+        if job.is_for_tenant:
+            _renew_cpu_limit()
         try:
-            answer = encode(_answer(message, job))
+            answer = encode(_answer(message, job, descriptors))
         except TooLong as error:
             answer = encode(
                 {"id": message["id"], **_refusal(f"its config is too long: {error}")}
             )
         except MemoryError:
             answer = encode({"id": message["id"], **_refusal("it takes too much memory")})
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
         channel.sendall(answer)
+
+
+def _limit(*, is_for_tenant: bool) -> None:
+    """What the kernel holds this worker, and the commands that it runs, to."""
+    memory = MOST_TENANT_MEMORY if is_for_tenant else MOST_MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    if is_for_tenant:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_FILE_BYTES, MOST_FILE_BYTES))
+
+
+def _renew_cpu_limit() -> None:
+    """Let the next compile have its time on the processor; whoever exceeds it is killed."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = int(usage.ru_utime + usage.ru_stime) + MOST_CPU_SECONDS
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
 
 
 def _refusal(reason: str) -> dict[str, object]:
@@ -91,17 +127,21 @@ def _refusal(reason: str) -> dict[str, object]:
     return answer_data(None, [text], {})
 
 
-def _answer(message: Mapping[str, Any], job: Job) -> dict[str, object]:
+def _answer(
+    message: Mapping[str, Any], job: Job, descriptors: Sequence[int]
+) -> dict[str, object]:
     match message:
         case {"op": "emperor"}:
             from emperor.runtime.compiling.emperor import answer_emperor
 
             return {"id": message["id"], **answer_emperor(message)}
         case _:
-            return {"id": message["id"], **_compile(message, job)}
+            return {"id": message["id"], **_compile(message, job, descriptors)}
 
 
-def _compile(message: Mapping[str, Any], job: Job) -> dict[str, object]:
+def _compile(
+    message: Mapping[str, Any], job: Job, descriptors: Sequence[int]
+) -> dict[str, object]:
     file = VassalFile(
         name=message["name"],
         directory=message["directory"],
@@ -115,7 +155,9 @@ def _compile(message: Mapping[str, Any], job: Job) -> dict[str, object]:
         cwd=None if cwd == os.getcwd() else cwd,
         allowed=ALLOWED,
         given=_given(file),
+        opened={name: number for number in descriptors for name in _names(file)},
         vital=frozenset({own_command(file)} if job.templates.magic_exec else ()),
+        before_commands=LIMITED if job.is_for_tenant else (),
     )
     result = compile_vassal(
         file,
@@ -135,6 +177,11 @@ def _is_section_missing(file: VassalFile, findings: Sequence[Diagnostic]) -> boo
     return file.section is not None and any(
         finding.code == "missing-section" and not finding.included_from for finding in findings
     )
+
+
+def _names(file: VassalFile) -> tuple[str, str]:
+    """What a compile may call the vassal's own file."""
+    return file.name, os.path.join(file.directory, file.name)
 
 
 def _given(file: VassalFile) -> dict[str, bytes]:

@@ -18,9 +18,21 @@ def children() -> tuple[int, ...]:
     """Return the pids of this process's children, zombies among them."""
     pids: list[int] = []
     for thread in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{thread}/children", encoding="utf-8") as listing:
+        with open(f"/proc/self/task/{thread}/children", "rb") as listing:
             pids += map(int, listing.read().split())
     return tuple(pids)
+
+
+def owner_of(pid: int) -> int | None:
+    """Return the real uid of a process; None if it is gone, or hidden, or root's."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"Uid:"):
+                    return int(line.split()[1]) or None
+    except OSError:
+        return None
+    return None
 
 
 def next_dead() -> int | None:

@@ -116,13 +116,19 @@ class Guardian:
         cwd: str | None = None,
         umask: int | None = None,
         descriptors: Mapping[int, int] | None = None,
+        owner: int | None = None,
+        forks: bool = False,
     ) -> int:
         """Ask for a vassal and return the number that its ``Spawned`` or ``Failed`` will bear.
 
         ``descriptors`` maps numbers in the vassal (0 to 63; 0 is its standard input, else
         /dev/null) to descriptors of the caller's, who keeps them and may close them as soon as
-        this returns. Raises ValueError for numbers out of range and OSError (EMFILE, EBADF) if
-        descriptors cannot be handed over.
+        this returns. ``owner`` is the uid that ``argv`` begins by becoming, where that is not
+        the guardian's: its processes are signalled as that user where they cannot be
+        otherwise, and the first word of ``argv`` is looked up on the guardian's own PATH. With
+        ``forks`` the main process is a wrapper with one child, and that child is the vassal.
+        Raises ValueError for numbers out of range and OSError (EMFILE, EBADF) if descriptors
+        cannot be handed over.
         """
         descriptors = descriptors or {}
         self._last_request_id += 1
@@ -133,6 +139,8 @@ class Guardian:
             cwd=cwd,
             umask=umask,
             targets=tuple(descriptors),
+            owner=owner,
+            forks=forks,
         )
         self._request(request, tuple(descriptors.values()))
         return request.request_id
@@ -141,9 +149,9 @@ class Guardian:
         """Signal a vassal's main process or its group; nothing happens if it is gone."""
         self._request(Signal(pid=pid, signum=signum, group=group))
 
-    def adopt(self, pid: int) -> None:
+    def adopt(self, pid: int, owner: int | None = None) -> None:
         """Have the group of a vassal of an earlier guardian die with the daemon, too."""
-        self._request(Adopt(pid=pid))
+        self._request(Adopt(pid=pid, owner=owner))
 
     def forget(self, pid: int) -> None:
         """Undo ``adopt``, when that vassal is gone."""
@@ -151,7 +159,14 @@ class Guardian:
 
     def become(self, identity: Identity) -> None:
         """Have the guardian give up its rights for good; it dies if it may not."""
-        self._request(Become(uid=identity.uid, gid=identity.gid, groups=identity.groups))
+        self._request(
+            Become(
+                uid=identity.uid,
+                gid=identity.gid,
+                groups=identity.groups,
+                capabilities=identity.capabilities,
+            )
+        )
 
     async def close(self) -> int:
         """Have the guardian kill all its vassals and leave; return its exit code or -signal.

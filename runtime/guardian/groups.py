@@ -1,116 +1,156 @@
-"""Process groups, and what is left of one when its leader is dead.
+"""Signals to processes and to process groups, also to those of another user's.
 
-The law: SIGKILL goes to a dead vassal's group before its main process is reaped (until then
-the number cannot be used again), and the vassal counts as gone when its group is empty.
+A guardian that is no root and has no CAP_KILL, but may become its tenants (CAP_SETUID), sends
+as itself and then as the tenant: a vassal on its way is first the one's, then the other's.
 """
 
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
+from functools import partial
 
-_FIRST_CHECK_SECONDS = 0.02
-_LONGEST_CHECK_SECONDS = 1.0
-
-Remains = tuple[int, int]
-"""The number of a group that is gone, and the exit code or -signal of its leader."""
+from emperor.runtime.capability_sets import KILL, holds
 
 
-def signal_group(pgid: int, signum: int) -> bool:
+def signal_group(pgid: int, signum: int, owner: int | None = None) -> bool:
     """Send a signal to every process of a group; False if the group is empty.
 
-    Zombies count as processes, and a group that may not be signalled is not empty. This is
-    the one place from which groups are signalled.
+    ``owner`` is the uid of those that are not ours to signal. Zombies count as processes, and
+    a group that may not be signalled is not empty. This is the one place from which groups
+    are signalled.
     """
-    try:
-        os.killpg(pgid, signum)
-    except ProcessLookupError:
+    send = partial(os.killpg, pgid, signum)
+    if not _has_sent(send):
         return False
-    except PermissionError:
+    if owner is None or not _is_out_of_reach(owner):
         return True
-    return True
+    return _has_sent_as(owner, send)
 
 
-def kill_group(pgid: int) -> bool:
+def kill_group(pgid: int, owner: int | None = None) -> bool:
     """Send SIGKILL to every process of a group; False if the group is empty.
 
     One call is enough: a process with a signal pending cannot fork.
     """
-    return signal_group(pgid, signal.SIGKILL)
+    return signal_group(pgid, signal.SIGKILL, owner)
 
 
-class Lingering:
-    """Groups whose leader is reaped and whose last processes are still dying."""
-
-    def __init__(self) -> None:
-        self._statuses: dict[int, int] = {}
-        self._delay = _FIRST_CHECK_SECONDS
-        self._due = 0.0
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._statuses)
-
-    def __contains__(self, pgid: int) -> bool:
-        return pgid in self._statuses
-
-    def add(self, pgid: int, status: int, now: float) -> None:
-        """Take a group, just killed, whose leader left with ``status``, just reaped."""
-        self._statuses[pgid] = status
-        self._delay = _FIRST_CHECK_SECONDS
-        self._due = now + self._delay
-
-    def seconds_left(self, now: float) -> float | None:
-        """Return the seconds until ``tick`` is wanted, or None if nothing lingers."""
-        return max(0.0, self._due - now) if self._statuses else None
-
-    def settle(self, candidates: Iterable[int]) -> list[Remains]:
-        """Return, and drop, those of the candidates whose group is empty by now."""
-        return self._drop([pgid for pgid in candidates if not _remains(pgid)])
-
-    def tick(self, now: float) -> list[Remains]:
-        """Look at all groups if it is time to; later each time, and in the end thoroughly."""
-        if not self._statuses or now < self._due:
-            return []
-        thoroughly = self._delay == _LONGEST_CHECK_SECONDS
-        self._delay = min(2 * self._delay, _LONGEST_CHECK_SECONDS)
-        self._due = now + self._delay
-        left = {pgid for pgid in self._statuses if _remains(pgid)}
-        if thoroughly and left:
-            left &= _living_groups()
-        return self._drop([pgid for pgid in self._statuses if pgid not in left])
-
-    def _drop(self, gone: Iterable[int]) -> list[Remains]:
-        return [(pgid, self._statuses.pop(pgid)) for pgid in gone if pgid in self._statuses]
+# What ends nobody who has no handler for it.
+_HARMLESS = (
+    signal.SIGCHLD,
+    signal.SIGCONT,
+    signal.SIGURG,
+    signal.SIGWINCH,
+    signal.SIGSTOP,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
 
 
-def _remains(pgid: int) -> bool:
-    # The leader is reaped: a process of that number is a new one, and the kernel gives a
-    # number away only when no group has it any more.
-    return not _exists(pgid) and kill_group(pgid)
+def signal_process(pid: int, signum: int, owner: int | None = None) -> bool:
+    """Send a signal to a process; False if it is gone.
+
+    The caller knows that the number is not another process's by now: it is a child of ours.
+    """
+    return _signal_one(partial(os.kill, pid, signum), owner)
 
 
-def _exists(pid: int) -> bool:
+def kill_process(pid: int, owner: int | None = None) -> bool:
+    """Send SIGKILL to a process; False if it is gone."""
+    return signal_process(pid, signal.SIGKILL, owner)
+
+
+def signal_main(pid: int, signum: int, *, owner: int | None, forks: bool) -> None:
+    """Signal the main process of a vassal, whose number is ``pid``, a child of ours.
+
+    With ``forks`` that process is a wrapper, deaf and mute: its child is meant, and while
+    there is none, nobody. SIGKILL then goes to them all.
+    """
+    if not forks:
+        signal_process(pid, signum, owner)
+    elif signum == signal.SIGKILL:
+        kill_group(pid, owner)
+    else:
+        _signal_child(pid, signum, owner)
+
+
+def _signal_child(wrapper: int, signum: int, owner: int | None) -> None:
+    for pid in _children_of(wrapper)[:1]:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return  # it is gone, or there is no descriptor left
+        try:
+            # The wrapper reaps its child, not we: only what is still a child of its is meant.
+            if pid in _children_of(wrapper):
+                signum = _as_heard(pid, signum)
+                _signal_one(partial(signal.pidfd_send_signal, pidfd, signum), owner)
+        finally:
+            os.close(pidfd)
+
+
+def _as_heard(pid: int, signum: int) -> int:
+    """The signal that does to process 1 of a pid namespace what ``signum`` does to others.
+
+    The kernel keeps from it what it has no handler for. What would have ended any other
+    process is SIGKILL then.
+    """
     try:
-        os.kill(pid, 0)
+        with open(f"/proc/{pid}/status", "rb") as status:
+            lines = dict(line.split(b":", 1) for line in status.read().splitlines())
+    except OSError:
+        return signum
+    minded = int(lines[b"SigCgt"], 16) | int(lines[b"SigIgn"], 16)
+    is_first = lines.get(b"NSpid", b"").split()[-1:] == [b"1"]
+    is_minded = bool(minded >> (signum - 1) & 1) or signum in _HARMLESS
+    return signum if is_minded or not is_first else signal.SIGKILL
+
+
+def _children_of(pid: int) -> tuple[int, ...]:
+    try:
+        # Bytes: who has become a lesser user may be unable to load a codec.
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as listing:
+            return tuple(map(int, listing.read().split()))
+    except OSError:
+        return ()
+
+
+def _signal_one(send: Callable[[], None], owner: int | None) -> bool:
+    try:
+        send()
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return owner is None or _has_sent_as(owner, send)
+    return True
+
+
+def _is_out_of_reach(owner: int) -> bool:
+    return owner != os.geteuid() and not holds(KILL)
+
+
+def _has_sent_as(owner: int, send: Callable[[], None]) -> bool:
+    """Send as ``owner``; False if there is nobody to send to.
+
+    The real and the saved uid stay ours, so the owner can neither signal nor trace us.
+    """
+    back = os.geteuid()
+    try:
+        os.seteuid(owner)
+    except PermissionError:
+        return True
+    try:
+        return _has_sent(send)
+    finally:
+        os.seteuid(back)
+
+
+def _has_sent(send: Callable[[], None]) -> bool:
+    try:
+        send()
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
     return True
-
-
-def _living_groups() -> set[int]:
-    """Return the groups with a process that is not a zombie.
-
-    A zombie owns nothing. It can keep a group from being empty for ever if its parent has
-    left the group and never waits for it.
-    """
-    living = set()
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat", "rb") as stat:
-                state, _, pgid = stat.read().rpartition(b")")[2].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if state not in (b"Z", b"X"):
-            living.add(int(pgid))
-    return living

@@ -44,7 +44,7 @@ def _spawn(request: Spawn, descriptors: Sequence[int]) -> int:
     if not request.argv:
         raise ValueError("there is no program to start")
     return os.posix_spawn(
-        find_program(request.argv[0], request.env),
+        _program(request),
         request.argv,
         request.env,
         file_actions=[
@@ -55,6 +55,19 @@ def _spawn(request: Spawn, descriptors: Sequence[int]) -> int:
         setsigmask=(),
         setsigdef=_DEFAULTS,
     )
+
+
+def _program(request: Spawn) -> str:
+    """Return the path of the program that a request begins with.
+
+    On the way to a tenant that is a tool which runs with our rights: looked up in our own
+    absolute directories, whatever the variables and the directory of the request are.
+    """
+    if request.owner is None:
+        return find_program(request.argv[0], request.env)
+    ours = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    path = os.pathsep.join(directory for directory in ours if os.path.isabs(directory))
+    return find_program(request.argv[0], {"PATH": path})
 
 
 def find_program(name: str, env: Mapping[str, str]) -> str:

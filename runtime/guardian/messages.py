@@ -22,7 +22,9 @@ class Spawn:
     """Start a program; ``targets`` are the numbers the passed descriptors get in it.
 
     Without target 0 its standard input is /dev/null. ``None`` for ``cwd`` and ``umask`` is
-    what the guardian was started with. Raises ValueError for targets that cannot be.
+    what the guardian was started with. ``owner`` is the uid that it becomes, where that is not
+    the guardian's; ``forks``: the program is a wrapper with one child, which is the vassal.
+    Raises ValueError for targets and owners that cannot be.
     """
 
     request_id: int
@@ -31,8 +33,11 @@ class Spawn:
     cwd: str | None = None
     umask: int | None = None
     targets: tuple[int, ...] = ()
+    owner: int | None = None
+    forks: bool = False
 
     def __post_init__(self) -> None:
+        _check_owner(self.owner)
         if len(set(self.targets)) != len(self.targets):
             raise ValueError(f"descriptor number given twice: {self.targets}")
         if any(not 0 <= target <= HIGHEST_TARGET for target in self.targets):
@@ -57,9 +62,16 @@ class Signal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopt:
-    """Kill this vassal of an earlier guardian, too, when the daemon is gone."""
+    """Kill this vassal of an earlier guardian, too, when the daemon is gone.
+
+    ``owner`` as in ``Spawn``; ValueError for one that cannot be.
+    """
 
     pid: int
+    owner: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_owner(self.owner)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +83,15 @@ class Forget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Become:
-    """Become a lesser user for good; ``None`` is: stay what it is."""
+    """Become a lesser user for good; ``None`` is: stay what it is.
+
+    ``capabilities`` are the only ones that it keeps, if there are any.
+    """
 
     uid: int | None
     gid: int | None
     groups: tuple[int, ...] = ()
+    capabilities: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +128,13 @@ _KINDS: dict[str, type[Message]] = {
     for kind in (Spawn, Body, Signal, Adopt, Forget, Become, Spawned, Failed, Exited)
 }
 _FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in _KINDS.values()}
-_TUPLES = {"argv", "targets", "groups"}
+_TUPLES = {"argv", "targets", "groups", "capabilities"}
+
+
+def _check_owner(owner: int | None) -> None:
+    # Whom a guardian becomes for a moment, to signal his processes: never root.
+    if owner is not None and owner <= 0:
+        raise ValueError(f"no tenant: uid {owner}")
 
 
 def encode(message: Message) -> bytes:

@@ -7,15 +7,22 @@ report when the group is empty.
 
 import asyncio
 import os
-import signal
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 from emperor.runtime.guardian.children import children
-from emperor.runtime.guardian.groups import Lingering, Remains, kill_group, signal_group
+from emperor.runtime.guardian.groups import kill_group, signal_group, signal_main
+from emperor.runtime.guardian.lingering import Lingering, Remains
 
 UNKNOWN_STATUS = 255
 """The status of a vassal that died, and was reaped, while nobody could tell."""
+
+
+class _Orphan(NamedTuple):
+    pidfd: int
+    owner: int | None
+    forks: bool
 
 
 class Orphans:
@@ -35,37 +42,36 @@ class Orphans:
         self._on_exited = on_exited
         self._own = own
         self._loop = asyncio.get_running_loop()
-        self._pidfds: dict[int, int] = {}
+        self._watched: dict[int, _Orphan] = {}
         self._lingering = Lingering()
         self._timer: asyncio.TimerHandle | None = None
 
-    def watch(self, pid: int) -> None:
+    def watch(self, pid: int, *, owner: int | None = None, forks: bool = False) -> None:
         """Take over a vassal whose guardian is dead; OSError (EMFILE) if it cannot be watched.
 
-        One that was reaped before its end could be reported is reported, as UNKNOWN_STATUS.
+        ``owner`` and ``forks`` are what it was spawned with. One that was reaped before its
+        end could be reported is reported, as UNKNOWN_STATUS.
         """
-        if pid in self._pidfds:
+        if pid in self._watched:
             return  # its second guardian is dead, too
         try:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
-            self._see_out(pid, UNKNOWN_STATUS)
+            self._see_out(pid, UNKNOWN_STATUS, owner)
             return
-        pidfd = self._pidfds[pid] = os.pidfd_open(pid)
+        pidfd = os.pidfd_open(pid)
+        self._watched[pid] = _Orphan(pidfd, owner, forks)
         self._loop.add_reader(pidfd, self._bury, pid)
 
     def signal(self, pid: int, signum: int, *, group: bool = False) -> None:
         """Signal a watched vassal's main process or group; nothing happens if it is gone."""
-        pidfd = self._pidfds.get(pid)
-        if pidfd is None:
+        orphan = self._watched.get(pid)  # never reaped while it is there
+        if orphan is None:
             return
         if group:
-            signal_group(pid, signum)
-            return
-        try:
-            signal.pidfd_send_signal(pidfd, signum)
-        except (ProcessLookupError, PermissionError):
-            return
+            signal_group(pid, signum, orphan.owner)
+        else:
+            signal_main(pid, signum, owner=orphan.owner, forks=orphan.forks)
 
     def strays(self) -> tuple[int, ...]:
         """Return the children that nobody answers for.
@@ -73,7 +79,7 @@ class Orphans:
         They are what left its vassal's session, what is left of a group, and a vassal that the
         guardian started without living to report it.
         """
-        known = {*self._pidfds, *self._own()}
+        known = {*self._watched, *self._own()}
         return tuple(pid for pid in children() if pid not in known)
 
     def sweep(self) -> None:
@@ -83,19 +89,19 @@ class Orphans:
 
     def close(self) -> None:
         """Watch no longer; the vassals are left as they are."""
-        for pid in tuple(self._pidfds):
+        for pid in tuple(self._watched):
             self._unwatch(pid)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _bury(self, pid: int) -> None:
-        self._unwatch(pid)
-        kill_group(pid)
-        self._see_out(pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        owner = self._unwatch(pid).owner
+        kill_group(pid, owner)
+        self._see_out(pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), owner)
 
-    def _see_out(self, pid: int, status: int) -> None:
-        self._lingering.add(pid, status, time.monotonic())
+    def _see_out(self, pid: int, status: int, owner: int | None) -> None:
+        self._lingering.add(pid, status, time.monotonic(), owner)
         self._report(self._lingering.settle((pid,)))
         self._arm()
 
@@ -106,10 +112,11 @@ class Orphans:
             except ChildProcessError:
                 continue
 
-    def _unwatch(self, pid: int) -> None:
-        pidfd = self._pidfds.pop(pid)
-        self._loop.remove_reader(pidfd)
-        os.close(pidfd)
+    def _unwatch(self, pid: int) -> _Orphan:
+        orphan = self._watched.pop(pid)
+        self._loop.remove_reader(orphan.pidfd)
+        os.close(orphan.pidfd)
+        return orphan
 
     def _arm(self) -> None:
         left = self._lingering.seconds_left(time.monotonic())

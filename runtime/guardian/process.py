@@ -18,11 +18,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from emperor.runtime.guardian.children import (
     become_subreaper,
     children,
     next_dead,
+    owner_of,
     reap_all,
 )
 from emperor.runtime.guardian.descriptors import (
@@ -33,8 +35,9 @@ from emperor.runtime.guardian.descriptors import (
     move_above_targets,
     rights,
 )
-from emperor.runtime.guardian.groups import Lingering, kill_group, signal_group
+from emperor.runtime.guardian.groups import kill_group, signal_group, signal_main
 from emperor.runtime.guardian.launch import IGNORED, describe, launch
+from emperor.runtime.guardian.lingering import Lingering
 from emperor.runtime.guardian.messages import (
     PACKET_BYTES,
     Adopt,
@@ -61,6 +64,11 @@ _ASKING = select.POLLIN | select.POLLRDHUP
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
+class _Vassal(NamedTuple):
+    owner: int | None = None
+    forks: bool = False
+
+
 class GuardianProcess:
     """The state of the guardian; ``run`` returns when the daemon's end of the socket closes."""
 
@@ -69,8 +77,8 @@ class GuardianProcess:
         self._wake_read, self._wake_write = wake
         self._home = home
         self._buffer = bytearray(PACKET_BYTES)
-        self._vassals: set[int] = set()
-        self._adopted: set[int] = set()
+        self._vassals: dict[int, _Vassal] = {}
+        self._adopted: dict[int, _Vassal] = {}
         self._lingering = Lingering()
         self._reports: deque[bytes] = deque()
         self._poll = select.poll()
@@ -100,13 +108,14 @@ class GuardianProcess:
         has its SIGKILL and does not die.
         """
         deadline = time.monotonic() + _FAREWELL_SECONDS
-        for pgid in (*self._vassals, *self._adopted, *self._lingering):
-            kill_group(pgid)
+        for pgid, vassal in (*self._vassals.items(), *self._adopted.items()):
+            kill_group(pgid, vassal.owner)
+        self._lingering.kill_all()
         self._poll.unregister(self._daemon)
         self._kill_late_adoptions()
         while reap_all():
             for pid in children():
-                kill_group(os.getpgid(pid))
+                kill_group(os.getpgid(pid), owner_of(pid))
             left = deadline - time.monotonic()
             if left <= 0:
                 return
@@ -114,18 +123,18 @@ class GuardianProcess:
             _drain(self._wake_read)
 
     def _kill_late_adoptions(self) -> None:
-        adopted = set()
+        adopted = {}
         for packet, descriptors, _ in iter(self._receive, None):
             close_all(descriptors)
             match decode(packet):
-                case Adopt(pid=pid):
-                    adopted.add(pid)
+                case Adopt(pid=pid, owner=owner):
+                    adopted[pid] = owner
                 case Forget(pid=pid):
-                    adopted.discard(pid)
+                    adopted.pop(pid, None)
                 case _:
                     pass
-        for pgid in adopted:
-            kill_group(pgid)
+        for pgid, owner in adopted.items():
+            kill_group(pgid, owner)
 
     # Requests
 
@@ -161,12 +170,12 @@ class GuardianProcess:
                 self._report(self._start(request, descriptors, lost=lost))
             case Signal(pid=pid, signum=signum, group=group):
                 self._signal(pid, signum, group=group)
-            case Adopt(pid=pid):
-                self._adopted.add(pid)
+            case Adopt(pid=pid, owner=owner):
+                self._adopted[pid] = _Vassal(owner)
             case Forget(pid=pid):
-                self._adopted.discard(pid)
-            case Become(uid=uid, gid=gid, groups=groups):
-                drop(Identity(uid=uid, gid=gid, groups=groups))
+                self._adopted.pop(pid, None)
+            case Become(uid=uid, gid=gid, groups=groups, capabilities=capabilities):
+                drop(Identity(uid=uid, gid=gid, groups=groups, capabilities=capabilities))
             case message:
                 raise TypeError(f"not a request: {message!r}")
 
@@ -186,20 +195,19 @@ class GuardianProcess:
             )
         if pid in self._lingering:  # the number is used again: the old group is gone
             self._settle([pid])
-        self._vassals.add(pid)
+        self._vassals[pid] = _Vassal(request.owner, request.forks)
         return Spawned(request_id=request.request_id, pid=pid)
 
     def _signal(self, pid: int, signum: int, *, group: bool) -> None:
         # A vassal of ours is not reaped while it is in the set, so the number is its own.
-        if pid not in self._vassals and pid not in self._adopted:
+        # An adopted one may be gone; its end is the daemon's to see.
+        vassal = self._vassals.get(pid) or self._adopted.get(pid)
+        if vassal is None:
             return
         if group:
-            signal_group(pid, signum)
-            return
-        try:
-            os.kill(pid, signum)
-        except (ProcessLookupError, PermissionError):
-            return  # an adopted one that is gone; its end is the daemon's to see
+            signal_group(pid, signum, vassal.owner)
+        else:
+            signal_main(pid, signum, owner=vassal.owner, forks=vassal.forks)
 
     # Deaths
 
@@ -221,10 +229,11 @@ class GuardianProcess:
         if pid not in self._vassals:
             os.waitpid(pid, 0)
             return
-        kill_group(pid)
+        owner = self._vassals[pid].owner
+        kill_group(pid, owner)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        self._vassals.remove(pid)
-        self._lingering.add(pid, status, time.monotonic())
+        del self._vassals[pid]
+        self._lingering.add(pid, status, time.monotonic(), owner)
 
     def _settle(self, pgids: Sequence[int]) -> None:
         for pid, status in self._lingering.settle(pgids):

@@ -8,14 +8,17 @@ from emperor.runtime import events as ev
 from emperor.runtime.events import Cause, Event
 from emperor.runtime.law.spawning import queue, respawn
 from emperor.runtime.law.state import Phase, Step, Vassal, compile_now
-from emperor.runtime.law.stopping import begin_stop, park
+from emperor.runtime.law.stopping import begin_stop, gone, park, patience
 
 _STOPPED = "stopped by an operator"
 
 
 def reload(state: Vassal, event: Event, now: float) -> Step:
     """What runs reloads; what listens is compiled again."""
-    return compile_now(state, Cause.FILE) if state.is_wanted else (state, ())
+    if not state.is_wanted or state.is_heir:  # of an heir the one that runs is compiled
+        return state, ()
+    again = replace(state, is_restarting=True) if state.is_evicted else state
+    return compile_now(again, Cause.FILE)
 
 
 def reload_idle(state: Vassal, event: Event, now: float) -> Step:
@@ -35,6 +38,8 @@ def hurry(state: Vassal, event: Event, now: float) -> Step:
 
 def halt_idle(state: Vassal, event: Event, now: float) -> Step:
     """There is no process: there will be none."""
+    if state.is_heir:
+        return gone(state, _STOPPED)
     if state.is_stopped:
         return state, ()
     return park(replace(state, is_stopped=True), _STOPPED)
@@ -43,7 +48,7 @@ def halt_idle(state: Vassal, event: Event, now: float) -> Step:
 def halt(state: Vassal, event: Event, now: float) -> Step:
     """The process is told to go."""
     stopped = replace(state, is_stopped=True, pending=None, serial=state.serial + 1)
-    after, effects = begin_stop(stopped, now, state.rules.curse_seconds)
+    after, effects = begin_stop(stopped, now, patience(state))
     return after, (ev.Log(level="info", message=_STOPPED), *effects)
 
 
@@ -68,7 +73,7 @@ def start_later(state: Vassal, event: Event, now: float) -> Step:
     after = replace(state, is_stopped=False)
     if not state.is_wanted:
         return after, ()
-    if state.phase is Phase.STOPPING:
+    if state.phase is Phase.STOPPING or state.is_evicted:
         after = replace(after, is_leaving=False, is_restarting=True)
     if state.is_stopped:  # nobody has looked at edits meanwhile
         return compile_now(after, Cause.FILE)

@@ -22,6 +22,8 @@ def noticed(state: Vassal, event: Event, now: float) -> Step:
     wanted = replace(state, is_wanted=True)
     if state.phase is Phase.STOPPING and not state.is_wanted:
         wanted = replace(wanted, is_restarting=True)  # its end is our doing, and no crash
+    if state.is_evicted and event.cause is Cause.FILE:
+        wanted = replace(wanted, is_restarting=True)  # as the new owner
     if state.is_stopped:
         return wanted, ()  # an operator's word holds; its start compiles
     if state.pending is Cause.FILE and event.cause is Cause.ATTRIBUTES:
@@ -47,8 +49,8 @@ def with_answer(state: Vassal, event: Event) -> Vassal:
     """The state with the compile's spec, or with the last good one if it gave none."""
     spec = state.spec
     if isinstance(event, ev.Compiled):
-        spec = event.spec
-    elif isinstance(event, ev.NotCompiled) and spec is None:
+        return replace(state, spec=event.spec, pending=None, is_behind=False)
+    if isinstance(event, ev.NotCompiled) and spec is None:
         spec = event.kept
     return replace(state, spec=spec, pending=None)
 

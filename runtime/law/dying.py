@@ -11,7 +11,7 @@ from emperor.runtime.law.blacklist import LEAST_DELAY_SECONDS, blame, delay_seco
 from emperor.runtime.law.listening import listen
 from emperor.runtime.law.spawning import respawn
 from emperor.runtime.law.state import EXILE_STATUS, Phase, Step, Vassal
-from emperor.runtime.law.stopping import gone, park
+from emperor.runtime.law.stopping import evict, gone, park, program_of
 
 
 def exited(state: Vassal, event: Event, now: float) -> Step:
@@ -26,13 +26,25 @@ def _what_next(state: Vassal, status: int, now: float) -> Step:
     if not state.is_wanted:
         after, effects = gone(state)
         return after, (ev.Log(level="info", message=f"is gone ({text})"), *effects)
+    if state.is_heir:
+        return gone(state, f"died before it was ready ({text})")
     if state.is_stopped:
         return park(state, f"stopped by an operator ({text})")
     if state.is_restarting:
-        return respawn(replace(state, is_restarting=False), now)
-    if state.is_leaving or status == EXILE_STATUS:
+        return respawn(replace(state, is_restarting=False, is_evicted=False), now)
+    if state.is_evicted:
+        return evict(state)
+    if has_left(state, status):
         return _left(state, status, now)
     return _died(state, text, now)
+
+
+def has_left(state: Vassal, status: int) -> bool:
+    """Whether it is gone of its own will. A program may say that it stops when it fails."""
+    program = program_of(state)
+    if program is not None:
+        return state.is_leaving and status in (0, -program.stop_signal)
+    return state.is_leaving or status == EXILE_STATUS
 
 
 def _left(state: Vassal, status: int, now: float) -> Step:

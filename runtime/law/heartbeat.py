@@ -11,10 +11,25 @@ from emperor.runtime.protocol import Order
 
 
 def beat(state: Vassal, now: float) -> Vassal:
-    """Byte 26: it lives; the next one is due. During a reload nothing is promised."""
-    if state.phase is Phase.RELOADING or not state.rules.heartbeat_seconds:
+    """Byte 26: it lives; the next one is due. During a reload nothing is promised, nor by a
+    program with a watchdog before it is ready."""
+    if state.phase is Phase.RELOADING or not promised_seconds(state):
         return state
-    return replace(state, heartbeat_by=now + state.rules.heartbeat_seconds)
+    if watchdog_seconds(state) is not None and state.phase is not Phase.READY:
+        return state
+    return replace(state, heartbeat_by=now + promised_seconds(state))
+
+
+def promised_seconds(state: Vassal) -> float:
+    """How long it may be silent that has sent a heartbeat; 0 is for ever."""
+    watchdog = watchdog_seconds(state)
+    return state.rules.heartbeat_seconds if watchdog is None else watchdog
+
+
+def watchdog_seconds(state: Vassal) -> float | None:
+    """How often a program has to give a sign of life from the moment that it is ready."""
+    program = None if state.running is None else state.running.program
+    return None if program is None else program.watchdog_seconds
 
 
 def sign_of_life(state: Vassal, now: float) -> Vassal:
@@ -26,7 +41,7 @@ def sign_of_life(state: Vassal, now: float) -> Vassal:
 
 def missed(state: Vassal, now: float) -> Step:
     """No heartbeat in time: a reload is asked for, and the process killed if nothing comes."""
-    text = f"no heartbeat for {state.rules.heartbeat_seconds:g} s"
+    text = f"no heartbeat for {promised_seconds(state):g} s"
     if state.running is None or not state.running.has_master:
         return kill_for_another(state, now, text)
     after = replace(

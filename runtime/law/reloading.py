@@ -7,6 +7,7 @@ from dataclasses import replace
 from emperor.runtime import events as ev
 from emperor.runtime.events import Cause, Effect, Event
 from emperor.runtime.law.heartbeat import beat, missed, sign_of_life
+from emperor.runtime.law.programs import program_ready, roll, signal_reload, too_late
 from emperor.runtime.law.state import (
     HOLD_SECONDS,
     STALE_SECONDS,
@@ -16,7 +17,7 @@ from emperor.runtime.law.state import (
     Vassal,
     compile_now,
 )
-from emperor.runtime.law.stopping import begin_stop, kill_for_another
+from emperor.runtime.law.stopping import begin_stop, kill_for_another, patience, program_of
 from emperor.runtime.protocol import Order, Word
 
 
@@ -38,10 +39,14 @@ def want_reload(state: Vassal, reason: str, now: float) -> Step:
     """A reload is wanted: now, when it is safe, or as a restart where nobody would listen."""
     assert state.spec is not None
     wanted = replace(state, reload_wanted=reason)
+    how = _reload_of_program(state)
+    if how == "rolling":
+        return roll(state, reason)
+    if how == "signal":
+        return signal_reload(state, reason, state.spec, now)
+    wanted = replace(wanted, has_heir=False)  # one on its way is not what is wanted any more
     if needs_restart(state):
-        after, effects = begin_stop(
-            replace(wanted, is_restarting=True), now, state.rules.curse_seconds
-        )
+        after, effects = begin_stop(replace(wanted, is_restarting=True), now, patience(state))
         return after, (ev.Log(level="info", message=f"{reason}: restarting"), *effects)
     if state.phase is Phase.READY and state.accepted_at is not None:
         if now >= state.accepted_at + HOLD_SECONDS:
@@ -50,6 +55,21 @@ def want_reload(state: Vassal, reason: str, now: float) -> Step:
     if state.phase in (Phase.STARTING, Phase.RELOADING):
         return replace(wanted, until=state.until or now + state.spec.reload_seconds), ()
     return wanted, ()
+
+
+def _reload_of_program(state: Vassal) -> str | None:
+    """How a program takes its reload; nothing where it is told as uWSGI is, or restarted."""
+    running, spec = state.running, state.spec
+    if state.phase is not Phase.READY or running is None or running.program is None:
+        return None
+    if spec is None or spec.program is None:
+        return None
+    how = spec.program.reload
+    if how == "signal" and not is_launched_alike(state):
+        return None
+    if how == "rolling" and running.socket != spec.socket:  # two cannot share that
+        return None
+    return how
 
 
 def send_reload(state: Vassal, now: float) -> Step:
@@ -108,6 +128,8 @@ def asked(state: Vassal, now: float) -> Step:
 
 def accepting(state: Vassal, now: float) -> Step:
     """Byte 5: requests are served from now on."""
+    if state.running is not None and state.running.program is not None:
+        return program_ready(state, now) if state.phase is Phase.STARTING else (state, ())
     after = up(state, now, heal_seconds=state.rules.heal_seconds)
     return after, (ev.Log(level="info", message="accepts requests"),)
 
@@ -129,7 +151,9 @@ def up(state: Vassal, now: float, *, heal_seconds: float | None) -> Vassal:
 def reported(state: Vassal, now: float) -> Step:
     """Byte 1: the process is up. That is the last word of one without workers: its loyalty
     is that it stays."""
-    if state.phase is not Phase.STARTING or state.running is None or state.running.has_workers:
+    running = state.running
+    is_all = running is not None and running.program is None and not running.has_workers
+    if state.phase is not Phase.STARTING or not is_all:
         return state, ()
     return up_without_workers(state, now), (ev.Log(level="info", message="is up"),)
 
@@ -163,7 +187,7 @@ def said(state: Vassal, event: Event, now: float) -> Step:
             return reported(state, now)
         case Word.ACCEPTING:
             return accepting(state, now)
-        case Word.WANTS_CONFIG:
+        case Word.WANTS_CONFIG if program_of(state) is None:  # nobody else reads one
             return asked(state, now)
         case Word.LOYAL:
             return loyal(state, now)
@@ -172,9 +196,7 @@ def said(state: Vassal, event: Event, now: float) -> Step:
         case Word.WANTS_ZERG if not state.is_zerg:
             return state, (ev.WantZerg(),)
         case Word.LEAVING:
-            after, effects = begin_stop(
-                replace(state, is_leaving=True), now, state.rules.curse_seconds
-            )
+            after, effects = begin_stop(replace(state, is_leaving=True), now, patience(state))
             return after, (ev.Log(level="info", message="leaves of its own will"), *effects)
         case _:
             return state, ()
@@ -183,7 +205,11 @@ def said(state: Vassal, event: Event, now: float) -> Step:
 def tick_alive(state: Vassal, event: Event, now: float) -> Step:
     """A reload takes too long, a compile does, a heartbeat is missing, or a held reload may be
     sent."""
+    if state.ready_at is not None and now >= state.ready_at:
+        return program_ready(state, now)
     if state.until is not None and now >= state.until:
+        if state.is_heir:
+            return too_late(state, now)
         why = "shows no life" if state.is_hung else "does not reload in time"
         return kill_for_another(state, now, why)
     if state.answer_by is not None and now >= state.answer_by and state.asks_config:

@@ -8,9 +8,10 @@ from emperor.runtime import events as ev
 from emperor.runtime.events import Cause, Effect, Event
 from emperor.runtime.law.blacklist import LEAST_DELAY_SECONDS
 from emperor.runtime.law.listening import listen
+from emperor.runtime.law.programs import program_spawned
 from emperor.runtime.law.reloading import want_reload
 from emperor.runtime.law.state import STALE_SECONDS, Phase, Step, Vassal, compile_now
-from emperor.runtime.law.stopping import begin_stop, gone, park
+from emperor.runtime.law.stopping import begin_stop, evict, gone, park, patience
 
 
 def start(state: Vassal, now: float, *, is_last_good: bool = False) -> Step:
@@ -62,9 +63,12 @@ def spawned(state: Vassal, event: Event, now: float) -> Step:
         ev.Log(level="info", message=text),
         ev.Hook(moment="as-emperor"),
     )
-    if not state.is_wanted or state.is_stopped:
-        after, more = begin_stop(after, now, state.rules.curse_seconds)
+    if not state.is_wanted or state.is_stopped or state.is_evicted:
+        after, more = begin_stop(after, now, patience(state))
         return after, effects + more
+    if state.running is not None and state.running.program is not None:
+        after, more = program_spawned(after, now)
+        effects += more
     if state.reload_wanted is not None:
         after, more = want_reload(after, state.reload_wanted, now)
         return after, effects + more
@@ -76,12 +80,18 @@ def not_spawned(state: Vassal, event: Event, now: float) -> Step:
     assert isinstance(event, ev.NotSpawned)
     if not state.is_wanted:
         return gone(state)
+    if state.is_heir:
+        return gone(state, f"cannot be spawned ({event.message})")
     if state.is_stopped:
         return park(state, "stopped by an operator")
+    if state.is_evicted and not state.is_restarting:
+        return evict(state)
     text = f"cannot be spawned: {event.message}; trying again in {LEAST_DELAY_SECONDS:g} s"
     after = replace(
         state.without_process(),
         phase=Phase.DELAYED,
+        is_evicted=False,
+        is_restarting=False,
         failed_spawns=state.failed_spawns + 1,
         until=now + LEAST_DELAY_SECONDS,
     )

@@ -53,7 +53,12 @@ class Vassal:
     cause of the one under way. All moments are monotonic seconds: ``until`` is when the phase
     is over at the latest, ``hold`` when a wanted reload may be sent, ``answer_by`` when a
     waiting process gets what is there, ``heartbeat_by`` when silence means that it hangs,
-    ``heal_at`` when a process counts as loyal though it never said so.
+    ``heal_at`` when a process counts as loyal though it never said so, ``ready_at`` when one
+    counts as ready that never says so. ``most_seconds`` is how long the Emperor, who goes
+    himself, lets it take to go.
+
+    An heir is to take the place of a process that runs; ``has_heir`` is that one's side of it,
+    and ``is_behind`` that it did not come to that.
     """
 
     phase: Phase = Phase.WAITING
@@ -63,6 +68,10 @@ class Vassal:
     is_wanted: bool = True
     is_stopped: bool = False  # by an operator, until one starts it
     is_urgent: bool = False  # an operator's word: no throttle holds its next start
+    is_evicted: bool = False  # its file belongs to somebody else now
+    is_heir: bool = False
+    has_heir: bool = False
+    is_behind: bool = False
     spec: LaunchSpec | None = None
     running: LaunchSpec | None = None
     serial: int = 0
@@ -84,10 +93,19 @@ class Vassal:
     answer_by: float | None = None
     heartbeat_by: float | None = None
     heal_at: float | None = None
+    ready_at: float | None = None
+    most_seconds: float | None = None
 
     def deadline(self) -> float | None:
         """When ``Tick`` is due, if ever."""
-        times = (self.until, self.hold, self.answer_by, self.heartbeat_by, self.heal_at)
+        times = (
+            self.until,
+            self.hold,
+            self.answer_by,
+            self.heartbeat_by,
+            self.heal_at,
+            self.ready_at,
+        )
         return min((t for t in times if t is not None), default=None)
 
     def without_process(self) -> Vassal:
@@ -100,6 +118,7 @@ class Vassal:
             is_loyal=False,
             reload_wanted=None,
             is_reload_ours=False,
+            has_heir=False,
         )
 
     def at_rest(self) -> Vassal:
@@ -111,6 +130,7 @@ class Vassal:
             answer_by=None,
             heartbeat_by=None,
             heal_at=None,
+            ready_at=None,
             asks_config=False,
             is_hung=False,
         )

@@ -32,12 +32,16 @@ from emperor.runtime.law.compiling import (
 )
 from emperor.runtime.law.dying import exited
 from emperor.runtime.law.listening import not_listening, now_listening
+from emperor.runtime.law.programs import begin, heir_failed, stopping, superseded
 from emperor.runtime.law.reloading import said, tick_alive
 from emperor.runtime.law.spawning import connected, may_start, not_spawned, spawned, tick_idle
 from emperor.runtime.law.state import ALIVE, IDLE, Action, Phase, Step, Vassal
 from emperor.runtime.law.stopping import (
     die,
     die_later,
+    disowned,
+    disowned_idle,
+    disowned_later,
     leave,
     nothing_left,
     said_while_stopping,
@@ -69,6 +73,10 @@ TABLE: dict[tuple[Phase, type], Action] = {
         NotCompiled=compiled_idle,
         Fresh=compiled_idle,
         Tick=tick_idle,
+        Begin=begin,
+        Disowned=disowned_idle,
+        HeirFailed=heir_failed,
+        Superseded=nothing_left,
         Reload=reload_idle,
         Halt=halt_idle,
         Start=start_idle,
@@ -86,6 +94,9 @@ TABLE: dict[tuple[Phase, type], Action] = {
         Connected=connected,
         Listening=now_listening,
         NotListening=not_listening,
+        Disowned=disowned_idle,
+        HeirFailed=heir_failed,
+        Superseded=nothing_left,
         Reload=reload,
         Halt=halt_idle,
         Start=start_listening,
@@ -101,6 +112,9 @@ TABLE: dict[tuple[Phase, type], Action] = {
         NotCompiled=compiled_in_queue,
         Fresh=compiled_in_queue,
         MayStart=may_start,
+        Disowned=disowned_idle,
+        HeirFailed=heir_failed,
+        Superseded=nothing_left,
         Reload=hurry,
         Halt=halt_idle,
         Start=hurry,
@@ -117,6 +131,9 @@ TABLE: dict[tuple[Phase, type], Action] = {
         Fresh=compiled_later,
         Spawned=spawned,
         NotSpawned=not_spawned,
+        Disowned=disowned,
+        HeirFailed=heir_failed,
+        Superseded=unwanted,
         Reload=reload,
         Halt=halt_later,
         Start=start_later,
@@ -134,6 +151,10 @@ TABLE: dict[tuple[Phase, type], Action] = {
         Said=said,
         Tick=tick_alive,
         Exited=exited,
+        Stopping=stopping,
+        Disowned=disowned,
+        HeirFailed=heir_failed,
+        Superseded=superseded,
         Reload=reload,
         Halt=halt,
         Retry=retry,
@@ -150,6 +171,9 @@ TABLE: dict[tuple[Phase, type], Action] = {
         Said=said_while_stopping,
         Tick=tick_stopping,
         Exited=exited,
+        Disowned=disowned_later,
+        HeirFailed=heir_failed,
+        Superseded=unwanted,
         Reload=reload,
         Halt=halt_later,
         Start=start_later,

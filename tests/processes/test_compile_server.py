@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.daemon import eventually, state_of
 
 from emperor.compiler.vassal import Templates
-from emperor.runtime.compiling import client
+from emperor.runtime.compiling import crew
 from emperor.runtime.compiling.client import CompileServer
 from emperor.runtime.compiling.start import Started, start_server
 from emperor.runtime.compiling.wire import MOST_BYTES, encode
@@ -269,7 +269,7 @@ def start_liar(lie: Path) -> Started:
 
 
 def test_an_endless_command_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(crew, "REQUEST_SECONDS", 1.0)
 
     async def work() -> None:
         async with office(tmp_path) as place:

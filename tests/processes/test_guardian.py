@@ -28,7 +28,7 @@ from tests.support.guardian_court import (
     no_descriptor_leaks,
 )
 
-from emperor.runtime.guardian.messages import Failed, Spawned
+from emperor.runtime.guardian.messages import Adopt, Failed, Spawn, Spawned
 from emperor.runtime.guardian.orphans import UNKNOWN_STATUS, Orphans
 
 pytestmark = pytest.mark.process
@@ -274,6 +274,50 @@ def test_signals_reach_the_process_or_its_group(child: str) -> None:
             assert await session.exited() == (workers, -signal.SIGUSR1)
 
     asyncio.run(scenario())
+
+
+def test_signals_to_a_wrapper_are_for_its_child() -> None:
+    polite = 'trap "exit 7" TERM; echo $$ >&3; sleep 1000 & wait'
+
+    async def scenario() -> None:
+        async with audience() as (session, lifeline):
+            for forks, status in ((True, 7), (False, -signal.SIGTERM)):
+                session.guardian.spawn(
+                    argv=["/bin/sh", "-c", f"/bin/sh -c '{polite}' & wait $!"],
+                    env={"PATH": "/usr/bin:/bin"},
+                    descriptors={3: lifeline.write},
+                    forks=forks,
+                )
+                pid = await session.spawned()
+                lifeline.announced(1 if forks else 2)
+                session.guardian.signal(pid, signal.SIGTERM)
+                assert await session.exited() == (pid, status)
+
+    with no_descriptor_leaks():
+        asyncio.run(scenario())
+
+
+def test_a_wrapper_without_a_child_is_killed_and_else_left_alone(child: str) -> None:
+    async def scenario() -> None:
+        async with audience() as (session, lifeline):
+            session.guardian.spawn(
+                argv=[child], env={}, descriptors={3: lifeline.write}, forks=True
+            )
+            pid = await session.spawned()
+            lifeline.announced(1)
+            session.guardian.signal(pid, signal.SIGTERM)
+            session.guardian.signal(pid, signal.SIGKILL)
+            assert await session.exited() == (pid, -signal.SIGKILL)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("owner", [0, -1])
+def test_nobody_is_signalled_as_root(owner: int) -> None:
+    with pytest.raises(ValueError, match="no tenant"):
+        Spawn(request_id=1, argv=("true",), env={}, owner=owner)
+    with pytest.raises(ValueError, match="no tenant"):
+        Adopt(pid=1, owner=owner)
 
 
 def test_the_group_is_dead_before_the_end_is_told(child: str) -> None:

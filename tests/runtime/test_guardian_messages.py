@@ -59,7 +59,7 @@ def test_a_packet_is_compact_ascii() -> None:
 
 
 def test_a_packet_is_decoded_from_a_buffer() -> None:
-    assert decode(bytearray(b'["adopt",12]')) == Adopt(pid=12)
+    assert decode(bytearray(b'["adopt",12,null]')) == Adopt(pid=12)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_packet_is_decoded_from_a_buffer() -> None:
         (b"[]", ValueError),
         (b'["coronation",1]', KeyError),
         (b'["adopt"]', ValueError),
-        (b'["adopt",1,2]', ValueError),
+        (b'["adopt",1,2,3]', ValueError),
         (b"7", TypeError),
     ],
 )

@@ -123,7 +123,7 @@ def test_a_text_that_includes_itself_is_a_cycle() -> None:
 
 def answer(message: Mapping[str, Any]) -> dict[str, object]:
     request = {"section": None, "directory": "/", "monitor": "lines://x", "socket": None}
-    return worker._compile({**request, **message}, worker.Job())
+    return worker._compile({**request, **message}, worker.Job(), [])
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,8 @@ class Rim:
                 self.socket = None
                 self.gate.withdraw(self.name)
                 self.forgotten += 1
+            case ev.Succeed() | ev.Inherit() | ev.Renounce():
+                raise AssertionError("no vassal here is a program")
             case ev.Log() | ev.Hook():
                 pass
 

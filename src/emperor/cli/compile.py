@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from emperor.cli import formats
 from emperor.cli.paths import NoSuchPath, is_single, vassal_files
+from emperor.cli.tenants import TenantRule, rule_of
 from emperor.compiler.diagnostics import Diagnostic, Diagnostics, Severity
 from emperor.compiler.pipeline import Compiled, compile_arguments
 from emperor.compiler.render import render
@@ -125,6 +126,7 @@ def _run(request: CompileRequest) -> int:
         environment=settings.environment,
         target=target,
         allowed=allowed,
+        rule=settings.rule,
     )
     extra = settings.templates.extra_extensions
     files = [
@@ -195,6 +197,7 @@ class _Settings(NamedTuple):
     monitors: tuple[str, ...]
     templates: Templates
     environment: Mapping[str, str]
+    rule: TenantRule
 
 
 def _settings(
@@ -202,7 +205,7 @@ def _settings(
 ) -> tuple[_Settings, tuple[Diagnostic, ...]]:
     """The Emperor's configuration, if there is one, with what the command line adds to it."""
     if request.emperor_config is None:
-        return _Settings((), request.templates, request.environment), ()
+        return _Settings((), request.templates, request.environment, TenantRule()), ()
     from emperor.compiler.emperor_config import apply_environment, emperor_config
     from emperor.runtime.emperor_file import emperor_arguments, without_missing_sections
 
@@ -219,6 +222,7 @@ def _settings(
         monitors=config.monitors,
         templates=_joined(config.templates, request.templates),
         environment=apply_environment(request.environment, config.environment),
+        rule=rule_of(config),
     )
     return settings, tuple(diagnostics.items)
 
@@ -241,23 +245,27 @@ class _Job(NamedTuple):
     environment: Mapping[str, str]
     target: Target
     allowed: frozenset[str]
+    rule: TenantRule
 
     def compile(self, file: VassalFile) -> VassalCompile:
         """Compile one vassal; it never hides another."""
         if file.name == "-":
             return self._compile_stdin(file)
-        return compile_vassal(
+        ruling = self.rule.judge(file)
+        reader = _reader(file.directory, self.allowed, ruling.owner)
+        result = compile_vassal(
             file,
             templates=self.templates,
             environment=self.environment,
-            reader=_reader(file.directory, self.allowed),
+            reader=reader,
             target=self.target,
             is_strict=self.request.strict,
+            jail=ruling.jail,
+            starter=None if ruling.owner is not None else self.rule.starter(reader.host()),
         )
+        return replace(result, diagnostics=(*ruling.findings, *result.diagnostics))
 
     def _compile_stdin(self, file: VassalFile) -> VassalCompile:
-        from dataclasses import replace
-
         return compile_vassal(
             file,
             templates=replace(self.templates, stdin_format=self.request.format_in),
@@ -269,9 +277,12 @@ class _Job(NamedTuple):
 
 
 @cache
-def _reader(directory: str, allowed: frozenset[str]) -> FileReader:
-    """One reader for all vassals of a directory: it asks once who and where we are."""
-    return FileReader(cwd=directory, allowed=allowed)
+def _reader(
+    directory: str, allowed: frozenset[str], owner: tuple[int, int] | None
+) -> FileReader:
+    """One reader for all vassals of a directory (and of one tenant): it asks once who and where
+    we are."""
+    return FileReader(cwd=directory, allowed=allowed, shown_as=owner)
 
 
 class _Shown(NamedTuple):

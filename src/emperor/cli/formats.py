@@ -71,7 +71,7 @@ def item_of(result: VassalCompile, format_: str, *, is_list: bool, effective: bo
     if format_ == "argv":
         import shlex
 
-        return shlex.join(plan.launch.argv) + "\n" if plan else None
+        return shlex.join((*plan.launch.chain, *plan.launch.argv)) + "\n" if plan else None
     heading = _COMMENTS[format_].format(result.file.name) + "\n" if is_list else ""
     return heading + render_pairs(format_, _chosen(result.compiled, effective))
 
