@@ -11,7 +11,16 @@ from rich.console import Console
 from rich.table import Table
 from tests.support.tiny import NoCompilerError
 
-from bench import cold_start, compile_many, crash_loops, idle, on_demand, reload, start
+from bench import (
+    cold_start,
+    compile_many,
+    crash_loops,
+    idle,
+    on_demand,
+    reload,
+    start,
+    tyrants,
+)
 from bench.figures import BenchError, Finding, Request
 from bench.peers import limit_descriptors
 
@@ -23,6 +32,7 @@ BENCHES: dict[str, Callable[[Request], tuple[Finding, ...]]] = {
     "idle": idle.measure,
     "on_demand": on_demand.measure,
     "crash_loops": crash_loops.measure,
+    "tyrants": tyrants.measure,
 }
 _RESULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results.json")
 _MANY = 20  # from here on a 99th percentile says something

@@ -19,9 +19,12 @@ FILE_RIGHTS: Final = sum(1 << number for number in (0, 1, 2, 3, 4, 9, 27, 32))
 
 _VERSION_3 = 0x20080522
 _PR_SET_KEEPCAPS = 8
+_PR_CAPBSET_READ = 23
+_PR_CAPBSET_DROP = 24
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
+_MOST_CAPABILITIES = 64
 _WORD_BITS = 32
 _WORD = (1 << _WORD_BITS) - 1
 
@@ -88,6 +91,19 @@ def keep_only(numbers: Iterable[int]) -> None:
     for number in range(wanted.bit_length()):
         if wanted >> number & 1:
             control(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number)
+
+
+def bound_to(numbers: Iterable[int]) -> None:
+    """Have no program that this thread starts ever gain other capabilities than these, as root
+    or by its file. Raises OSError; only who may change the bounding set can."""
+    allowed = set(numbers)
+    for number in range(_MOST_CAPABILITIES):
+        try:
+            is_there = control(_PR_CAPBSET_READ, number)
+        except OSError:
+            return  # the kernel has no such number
+        if is_there and number not in allowed:
+            control(_PR_CAPBSET_DROP, number)
 
 
 def give_up_all() -> None:

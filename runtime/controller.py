@@ -151,6 +151,7 @@ class Controller:
             is_first=self._is_first_look,
         )
         self._roster.add(record)
+        self.launcher.welcome(record)
         return record
 
     def _with_zergs(self, record: Record, event: ev.Event) -> None:
@@ -185,7 +186,7 @@ class Controller:
         if self._gate.withdraw(record.key):
             self._admit()
         self._succession.end(record)
-        self.launcher.unlisten(record)
+        self.launcher.forget(record)
         if record.equipment is not None:
             record.equipment.close()
         if record.timer is not None:
@@ -276,6 +277,7 @@ class Controller:
             pid=record.last_pid,
             uid=sighting.attributes.uid,
             gid=sighting.attributes.gid,
+            told=self.launcher.told(record) if record.last_pid else None,
         )
 
     def _set_timer(self, record: Record) -> None:

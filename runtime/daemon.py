@@ -145,15 +145,18 @@ async def _govern(
     commission: Commission | None,
 ) -> None:
     sources = _sources(config["monitors"])
-    government = Government(
-        config=config,
-        hooks=answer["hooks"],
-        environment=answer["environment"],
-        tenant_environment=answer["vassal_environment"],
-        compiler=compiler,
-        processes=processes,
-        on_empty=stopping.is_over.set,
-    )
+    try:
+        government = Government(
+            config=config,
+            hooks=answer["hooks"],
+            environment=answer["environment"],
+            tenant_environment=answer["vassal_environment"],
+            compiler=compiler,
+            processes=processes,
+            on_empty=stopping.is_over.set,
+        )
+    except ValueError as error:  # a mode, an owner or a network that cannot be
+        raise Refused(ERRORS_FOUND, f"emperor run: {error}") from None
     doors.open(government, sources)
     ragnarok = _ragnarok(
         government, doors, stopping, grace_seconds=config["reload_mercy_seconds"]

@@ -23,6 +23,7 @@ from emperor.runtime.law.rules import rules
 from emperor.runtime.monitors.settings import Settings
 from emperor.runtime.monitors.sources import AnySource
 from emperor.runtime.monitors.watchtower import Watchtower
+from emperor.runtime.networks import Networks
 from emperor.runtime.preparing import processors
 from emperor.runtime.privileges import Owner
 from emperor.runtime.processes import Processes
@@ -62,6 +63,7 @@ class Government:
     ) -> None:
         self._config = config
         roster = Roster()
+        networks = None if config["veth"] is None else Networks(config["veth"])
         self.gate = _gate(config)
         self.court = ThroneRoom(roster)
         self.controller = self.court.controller = Controller(
@@ -85,12 +87,13 @@ class Government:
             environment=environment,
             tenant_environment=tenant_environment,
             jail=jail_of(config),
+            networks=networks,
             listen=_opener(config),
             captures_output=config["captures_output"],
             feed=self.controller.tell,
         )
         self.controller.hooks = self.hooks = Hooks(
-            hooks,
+            _with_networks(hooks, networks),
             spawner=processes,
             environment=environment,
             timeout_seconds=config["hook_timeout_seconds"],
@@ -143,6 +146,15 @@ def _gate(config: Mapping[str, Any]) -> StartGate[Key]:
         step_seconds=config["throttle_milliseconds"] / 1000,
         cap_seconds=config["max_throttle_milliseconds"] / 1000,
     )
+
+
+def _with_networks(
+    hooks: Mapping[str, list[list[str]]], networks: Networks | None
+) -> Mapping[str, list[list[str]]]:
+    """The hooks, with the one that connects a vassal before all others of its start."""
+    if networks is None:
+        return hooks
+    return {**hooks, "as-emperor": [networks.hook, *hooks.get("as-emperor", [])]}
 
 
 def jail_of(config: Mapping[str, Any]) -> Jail:

@@ -136,13 +136,14 @@ class Hooks:
         pid: int = 0,
         uid: int = -1,
         gid: int = -1,
+        told: Mapping[str, str] | None = None,
     ) -> None:
         """Run the hooks of that moment, in their order, after those that the vassal still has.
 
         ``vassal`` is the name in the log, ``config`` the one that hooks are told; without one
         (the Emperor's own start) they are told nothing. ``directory`` is where they run, by
-        default where the daemon is. A round of the same moment that still waits is replaced: a
-        vassal that dies again and again does not pile hooks up.
+        default where the daemon is. ``told`` are further variables. A round of the same moment
+        that still waits is replaced: a vassal that dies again and again does not pile hooks up.
         """
         commands = self._commands.get(moment)
         if not commands:
@@ -156,6 +157,7 @@ class Hooks:
             environment={
                 **self._environment,
                 **_told(config=config, directory=directory, pid=pid, uid=uid, gid=gid),
+                **(told or {}),
             },
             cwd=directory,
         )

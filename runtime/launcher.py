@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -14,6 +16,7 @@ from emperor.runtime.channel import COMMAND_TARGET, CONFIG_TARGET, Channel
 from emperor.runtime.equipment import FIRST_SOCKET, Equipment, NotifyRoom, Sink, variables
 from emperor.runtime.launch import LaunchSpec
 from emperor.runtime.log import Outlet
+from emperor.runtime.networks import Networks
 from emperor.runtime.notify import Notice
 from emperor.runtime.privileges import Owner
 from emperor.runtime.processes import Processes
@@ -30,8 +33,8 @@ class Launcher:
 
     ``environment`` is what all vassals get, ``tenant_environment`` what tenants' ones get;
     ``listen`` opens an on-demand socket, with a tenant's rights if there is one. ``jail`` is
-    what the Emperor puts in front of all of them. With ``captures_output`` the end of what
-    they write is kept.
+    what the Emperor puts in front of all of them, and ``networks`` are theirs. With
+    ``captures_output`` the end of what they write is kept.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Launcher:
         environment: Mapping[str, str],
         tenant_environment: Mapping[str, str],
         jail: Jail,
+        networks: Networks | None,
         listen: Callable[[str, Owner | None], Listener],
         captures_output: bool,
         feed: Callable[[Record, ev.Event], None],
@@ -50,6 +54,7 @@ class Launcher:
         self._environment = dict(environment)
         self._tenant_environment = dict(tenant_environment)
         self._common = jail
+        self._networks = networks
         self._notify_room = NotifyRoom()
         self._listen = listen
         self._outlet = Outlet() if captures_output else None
@@ -149,6 +154,7 @@ class Launcher:
             environment["UWSGI_VASSALS_DIR"] = spec.cwd
         for name in spec.unset:
             environment.pop(name, None)
+        environment.update(self.told(record))
         if record.state.is_zerg:
             self._zergs += 1
             environment["UWSGI_BROODLORD_NUM"] = str(self._zergs)
@@ -230,6 +236,26 @@ class Launcher:
         if record.state.spec is None or record.sighting.socket == address:
             return None
         return record.state.spec.owner
+
+    def welcome(self, record: Record) -> None:
+        """There is a new vassal: addresses are given in the order in which they come."""
+        with contextlib.suppress(OSError):  # a full network is a matter of its start
+            self.told(record)
+
+    def forget(self, record: Record) -> None:
+        """The vassal is gone."""
+        self.unlisten(record)
+        if self._networks is not None:
+            self._networks.forget(record.key)
+
+    def told(self, record: Record) -> dict[str, str]:
+        """What it and its hooks are told of its network; raises OSError if that is full."""
+        if self._networks is None:
+            return {}
+        try:
+            return self._networks.told(record.key)
+        except ValueError as error:
+            raise OSError(errno.EADDRNOTAVAIL, str(error)) from None
 
     def unlisten(self, record: Record) -> None:
         """Close the socket, if there is one."""

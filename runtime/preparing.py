@@ -76,7 +76,12 @@ def wanted_identity(config: Mapping[str, Any]) -> Identity:
         wanted = identity(config["uid"], config["gid"], tuple(config["add_gids"]))
     except NoSuchIdentity as error:
         raise Refused(ERRORS_FOUND, f"emperor run: {error}") from None
-    return replace(wanted, capabilities=tuple(config["capabilities"]))
+    bounding = config["vassal_capabilities"]
+    return replace(
+        wanted,
+        capabilities=tuple(config["capabilities"]),
+        bounding=None if bounding is None else tuple(bounding),
+    )
 
 
 def umask_of(config: Mapping[str, Any]) -> int | None:

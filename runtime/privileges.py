@@ -16,6 +16,7 @@ from typing import Any
 from emperor.runtime.capability_sets import (
     FILE_RIGHTS,
     CapabilitySets,
+    bound_to,
     control,
     current_sets,
     give_up_all,
@@ -43,13 +44,15 @@ class Identity:
     """Who a process becomes; ``None`` is: stays what it is.
 
     ``capabilities`` are the only ones that are left to it, and to what it starts; empty is:
-    what the kernel leaves at a change of user.
+    what the kernel leaves at a change of user. ``bounding`` are the only ones that programs can
+    gain which it starts then.
     """
 
     uid: int | None = None
     gid: int | None = None
     groups: tuple[int, ...] = ()
     capabilities: tuple[int, ...] = ()
+    bounding: tuple[int, ...] | None = None
 
     @property
     def is_change(self) -> bool:
@@ -68,6 +71,7 @@ class Identity:
             "gid": self.gid,
             "groups": list(self.groups),
             "capabilities": list(self.capabilities),
+            "bounding": None if self.bounding is None else list(self.bounding),
         }
 
     @classmethod
@@ -78,6 +82,7 @@ class Identity:
             gid=data["gid"],
             groups=tuple(data["groups"]),
             capabilities=tuple(data["capabilities"]),
+            bounding=None if data["bounding"] is None else tuple(data["bounding"]),
         )
 
 
@@ -144,6 +149,16 @@ def drop(wanted: Identity) -> None:
         return
     with kept_through_change():
         _change(wanted)
+    if wanted.bounding is not None:
+        # the Emperor's own must be inheritable before they are outside the bounding set
+        inheritable = sum(1 << number for number in set(wanted.capabilities))
+        all_of_them = current_sets().permitted
+        set_sets(
+            CapabilitySets(
+                effective=all_of_them, permitted=all_of_them, inheritable=inheritable
+            )
+        )
+        bound_to(wanted.bounding)
     keep_only(wanted.capabilities)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from emperor.runtime import events as ev
 from emperor.runtime.launch import LaunchSpec
@@ -33,7 +35,9 @@ class Succession:
         self.end(elder)
         heir = self._welcome(self._free_key(elder, "next"), elder.sighting)
         heir.section = elder.section
-        heir.equipment, heir.listener = elder.equipment, elder.listener
+        heir.state = replace(heir.state, is_zerg=elder.state.is_zerg, seed=elder.state.seed)
+        heir.equipment = elder.equipment
+        heir.listener, heir.listens_at = elder.listener, elder.listens_at
         heir.elder, elder.heir = elder, heir
         self._feed(heir, ev.Begin(spec=spec))
 
@@ -52,10 +56,14 @@ class Succession:
             self._feed(elder, ev.HeirFailed(message=message))
 
     def inherit(self, heir: Record) -> None:
-        """Let it take the place of the other one, with all that belongs to the vassal."""
+        """Let it take the place of the other one, with all that belongs to the vassal. If
+        something else is wanted by now, it goes."""
         elder = heir.elder
         if elder is None:
             return  # nobody waits for it any more: it is on its way out
+        if not elder.state.is_wanted or elder.state.spec != heir.state.running:
+            self.end(elder)
+            return
         self._gate.has_reported(heir.key)
         self._gate.withdraw(elder.key)
         self._roster.exchange(heir, elder, self._free_key(elder, "old"))
@@ -64,12 +72,15 @@ class Succession:
         heir.chronicle, elder.chronicle = elder.chronicle, heir.chronicle
         heir.sighting, heir.is_broken = elder.sighting, elder.is_broken
         heir.findings, heir.dependencies = elder.findings, elder.dependencies
+        heir.lord, elder.lord = elder.lord, None
         heir.zergs, elder.zergs = elder.zergs, []
         for key in heir.zergs:
             zerg = self._roster.get(key)
             if zerg is not None:
                 zerg.lord = heir
-        heir.listens_at = elder.listens_at
+        heir.listener, heir.listens_at = elder.listener, elder.listens_at
+        if elder.listener is not None:  # it may wait for a connection: that is over
+            asyncio.get_running_loop().remove_reader(elder.listener.fileno())
         elder.equipment = elder.listener = None
         news = elder.state.pending
         self._feed(elder, ev.Superseded())

@@ -165,6 +165,7 @@ class Guardian:
                 gid=identity.gid,
                 groups=identity.groups,
                 capabilities=identity.capabilities,
+                bounding=identity.bounding,
             )
         )
 

@@ -85,13 +85,15 @@ class Forget:
 class Become:
     """Become a lesser user for good; ``None`` is: stay what it is.
 
-    ``capabilities`` are the only ones that it keeps, if there are any.
+    ``capabilities`` are the only ones that it keeps, if there are any, ``bounding`` the only
+    ones that what it starts can gain.
     """
 
     uid: int | None
     gid: int | None
     groups: tuple[int, ...] = ()
     capabilities: tuple[int, ...] = ()
+    bounding: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +130,7 @@ _KINDS: dict[str, type[Message]] = {
     for kind in (Spawn, Body, Signal, Adopt, Forget, Become, Spawned, Failed, Exited)
 }
 _FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in _KINDS.values()}
-_TUPLES = {"argv", "targets", "groups", "capabilities"}
+_TUPLES = {"argv", "targets", "groups", "capabilities", "bounding"}
 
 
 def _check_owner(owner: int | None) -> None:
@@ -150,5 +152,6 @@ def decode(packet: bytes | bytearray | memoryview) -> Message:
     known = _KINDS[kind]
     named = dict(zip(_FIELDS[known], values, strict=True))
     for name in _TUPLES & named.keys():
-        named[name] = tuple(named[name])
+        if named[name] is not None:
+            named[name] = tuple(named[name])
     return known(**named)

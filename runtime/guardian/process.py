@@ -174,8 +174,16 @@ class GuardianProcess:
                 self._adopted[pid] = _Vassal(owner)
             case Forget(pid=pid):
                 self._adopted.pop(pid, None)
-            case Become(uid=uid, gid=gid, groups=groups, capabilities=capabilities):
-                drop(Identity(uid=uid, gid=gid, groups=groups, capabilities=capabilities))
+            case Become() as wish:
+                drop(
+                    Identity(
+                        uid=wish.uid,
+                        gid=wish.gid,
+                        groups=wish.groups,
+                        capabilities=wish.capabilities,
+                        bounding=wish.bounding,
+                    )
+                )
             case message:
                 raise TypeError(f"not a request: {message!r}")
 

@@ -28,7 +28,8 @@ def noticed(state: Vassal, event: Event, now: float) -> Step:
         return wanted, ()  # an operator's word holds; its start compiles
     if state.pending is Cause.FILE and event.cause is Cause.ATTRIBUTES:
         return compile_now(wanted, Cause.FILE)
-    if event.cause is Cause.ATTRIBUTES and state.phase is Phase.PARKED:
+    is_at_rest = state.phase is Phase.PARKED and state.pending is None
+    if event.cause is Cause.ATTRIBUTES and is_at_rest:
         return wanted, ()
     return compile_now(wanted, event.cause)
 

@@ -419,7 +419,8 @@ def test_uwsgi_starts_and_stops(jail: Jail) -> None:
 @pytest.mark.uwsgi
 @pytest.mark.parametrize("jail", jails())
 def test_uwsgi_says_why_it_leaves(jail: Jail) -> None:
-    with uwsgi(jail, "need-app=true\nsocket=@emperor-jail-22\n") as (process, _):
+    name = f"@emperor-jail-{os.getpid()}-22"
+    with uwsgi(jail, f"need-app=true\nsocket={name}\n") as (process, _):
         assert ended(process) == 22
 
 

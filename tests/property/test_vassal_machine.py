@@ -1,13 +1,17 @@
 """Whatever happens to a vassal, in whatever order: its law keeps its promises."""
 
+import asyncio
+from collections.abc import Callable
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.vassal_land import Land
 from tests.support.vassal_world import Action, World
 
 from emperor.runtime import events as ev
 
 #: More turns than any vassal needs to come to rest.
-MANY = 200
+MANY = 400
 
 ENDS: tuple[Action, ...] = (World.remove, World.leave, World.die)
 
@@ -18,56 +22,102 @@ law = settings(
     max_examples=600,
     suppress_health_check=[HealthCheck.too_slow],
 )
-choices = st.lists(st.integers(0, 2**16), min_size=30, max_size=60)
+choices = st.lists(st.integers(0, 2**20), min_size=30, max_size=80)
+versions = st.integers(0, 400)
 
 
-def live(world: World, history: list[int]) -> None:
+def in_a_loop(law: Callable[[], None]) -> None:
+    """Run it where a loop runs, as the daemon's rim does."""
+
+    async def run() -> None:
+        law()
+
+    asyncio.run(run())
+
+
+def live(land: Land, history: list[int]) -> None:
     """Let happen what these numbers choose from what may happen."""
     for choice in history:
+        worlds = list(land.worlds.values())
+        if not worlds:
+            return
+        choice, which = divmod(choice, len(worlds))
+        world = worlds[which]
         possible = (*world.possible(), World.pause, World.sit)
         possible[choice % len(possible)](world)
+        land.bury()
 
 
-def come_to_rest(world: World, *, is_hung: bool) -> None:
+def come_to_rest(land: Land, *, is_hung: bool) -> None:
     """Everything under way is carried on until nothing more happens. With ``is_hung`` the
-    process that there is listens to nobody."""
-    if is_hung:
-        world.hang()
-    elif world.process is not None:
-        world.process.is_hung = False
+    processes that there are listen to nobody."""
+    for world in land.worlds.values():
+        if is_hung:
+            world.hang()
+        elif world.process is not None:
+            world.process.is_hung = False
     for _ in range(MANY):
-        if world.carry_on():
+        land.bury()
+        worlds = list(land.worlds.values())
+        if any(world.carry_on() for world in worlds):
             continue
-        if world.next_due() is None or world.is_beating():
+        dues = land.dues(world for world in worlds if not world.is_beating())
+        if not dues:
             return
-        world.tick()
+        land.tick(min(dues))
     raise AssertionError("it never comes to rest")
 
 
-@law
-@given(history=choices, is_hung=st.booleans())
-def test_in_the_end_it_runs_what_its_file_says(history: list[int], is_hung: bool) -> None:
-    world = World()
+def born(version: int) -> tuple[Land, World]:
+    """A vassal whose file has just come."""
+    land = Land(settle=World)
+    world = land.new("vassal", version=version)
     world.edit()
-    live(world, history)
-    come_to_rest(world, is_hung=is_hung)
-    if world.is_there:
+    return land, world
+
+
+@law
+@given(version=versions, history=choices, is_hung=st.booleans())
+def _it_runs_what_its_file_says(version: int, history: list[int], is_hung: bool) -> None:
+    land, _ = born(version)
+    live(land, history)
+    come_to_rest(land, is_hung=is_hung)
+    for world in land.worlds.values():
         world.check_end()
+    assert not land.files["vassal"].is_there or land.of("vassal"), "lost"
 
 
 @law
-@given(history=choices, end=st.sampled_from(ENDS), late=choices, is_hung=st.booleans())
-def test_in_the_end_nothing_is_left_of_it(
-    history: list[int], end: Action, late: list[int], is_hung: bool
+@given(
+    version=versions,
+    history=choices,
+    end=st.sampled_from(ENDS),
+    late=choices,
+    is_hung=st.booleans(),
+)
+def _nothing_is_left_of_it(
+    version: int, history: list[int], end: Action, late: list[int], is_hung: bool
 ) -> None:
-    world = World()
-    world.edit()
-    live(world, history)
-    end(world)
-    world.is_ending = True  # no file comes any more
-    live(world, late[:12])
-    world.remove()
-    come_to_rest(world, is_hung=is_hung)
-    world.check_end()
-    world.feed(ev.Noticed())
-    world.feed(ev.Tick())
+    land, first = born(version)
+    live(land, history)
+    land.is_ending = True  # no file comes any more
+    for world in list(land.worlds.values()):
+        if end is not World.remove or world.is_main:
+            end(world)
+    live(land, late[:12])
+    for world in list(land.worlds.values()):
+        if world.is_main:
+            world.remove()
+    come_to_rest(land, is_hung=is_hung)
+    assert not land.worlds
+    assert len(land.roster) == 0
+    first.take(ev.Noticed())
+    first.take(ev.Tick())
+
+
+def test_in_the_end_it_runs_what_its_file_says() -> None:
+    in_a_loop(_it_runs_what_its_file_says)
+
+
+def test_in_the_end_nothing_is_left_of_it() -> None:
+    in_a_loop(_nothing_is_left_of_it)

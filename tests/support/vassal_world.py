@@ -3,47 +3,58 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.support.vassal_rim import UNCHANGED, Process, Rim, is_broken, spec_of
+from tests.support.vassal_rim import UNCHANGED, Process, Rim
+from tests.support.vassal_specs import is_broken, spec_of
 
 from emperor.runtime import events as ev
 from emperor.runtime.events import Cause, Event
-from emperor.runtime.law.state import Phase, Vassal
+from emperor.runtime.law.state import Phase
 from emperor.runtime.law.table import step
 from emperor.runtime.protocol import Word
 
 
-@dataclass
+@dataclass(eq=False)
 class World(Rim):
     """A vassal whose file, operators and process do what these methods say."""
 
     # -- what happens to its file, and what people want ----------------------------------------
 
     def edit(self) -> None:
-        """The file is there, and new; of one that is gone comes another vassal."""
-        if self.is_ending:
-            return
-        if self.state.phase is Phase.GONE:
-            self.state, self.forgotten = Vassal(is_zerg=self.state.is_zerg), 0
-            self.is_halted = False
-            self.compiles.clear()
-        self.version += 1
-        self.is_there = True
-        self.feed(ev.Noticed())
+        """The file is there, and new."""
+        if not self.land.is_ending:
+            self.file.version += 1
+            self.file.is_there = True
+            self.feed(ev.Noticed())
+
+    def touch(self) -> None:
+        """The file has a new stamp, and says the same."""
+        if self.file.is_there and not self.land.is_ending:
+            self.feed(ev.Noticed())
 
     def chmod(self) -> None:
         """Only the file's mode is new."""
-        if self.is_there and not self.is_ending:
+        if self.file.is_there and not self.land.is_ending:
             self.feed(ev.Noticed(cause=Cause.ATTRIBUTES))
+
+    def chown(self) -> None:
+        """The file is given to somebody else."""
+        self.file.owner = 3 - self.file.owner
+        self.chmod()
+
+    def seize(self) -> None:
+        """Somebody else puts his file in its place."""
+        self.file.owner = 3 - self.file.owner
+        self.edit()
 
     def touch_include(self) -> None:
         """A file that it reads has a new stamp."""
-        if self.is_there and not self.is_ending:
+        if self.file.is_there and not self.land.is_ending:
             self.feed(ev.Noticed(cause=Cause.INCLUDE))
 
     def remove(self) -> None:
         """The file is gone."""
-        if self.is_there:
-            self.is_there = False
+        if self.file.is_there:
+            self.file.is_there = False
             self.feed(ev.Vanished())
 
     def reload(self) -> None:
@@ -51,13 +62,13 @@ class World(Rim):
         self.feed(ev.Reload())
 
     def halt(self) -> None:
-        """An operator stops it."""
-        self.is_halted = True
+        """An operator stops it; an heir alone, by its own name."""
+        self.file.is_halted |= self.is_main
         self._told(ev.Halt())
 
     def start(self) -> None:
         """An operator starts it."""
-        self.is_halted = False
+        self.file.is_halted &= not self.is_main
         self._told(ev.Start())
 
     def retry(self) -> None:
@@ -66,19 +77,19 @@ class World(Rim):
         assert self.state.blacklisted is None or self.state.phase is Phase.GONE
 
     def _told(self, event: Event) -> None:
-        once, _ = step(self.state, event, self.clock.now)
-        twice, _ = step(once, event, self.clock.now)
+        once, _ = step(self.state, event, self.land.now)
+        twice, _ = step(once, event, self.land.now)
         assert replace(twice, serial=0) == replace(once, serial=0), "twice is not once"
         self.feed(event)
 
     def leave(self) -> None:
         """The Emperor goes."""
-        self.is_ending = True
+        self.land.is_ending = True
         self.feed(ev.Leave(grace_seconds=30.0))
 
     def die(self) -> None:
         """The Emperor goes now."""
-        self.is_ending = True
+        self.land.is_ending = True
         self.feed(ev.Die())
 
     # -- what its compiles give ----------------------------------------------------------------
@@ -88,9 +99,9 @@ class World(Rim):
         if not self.compiles:
             return
         serial = max(self.compiles)
-        event = self._answer(serial, self.compiles.pop(serial))
+        event = self._answer(serial, *self.compiles.pop(serial))
         self.feed(event)
-        again, effects = step(self.state, event, self.clock.now)
+        again, effects = step(self.state, event, self.land.now)
         assert (again, effects) == (self.state, ()), "answered twice"
 
     def answer_late(self) -> None:
@@ -98,17 +109,17 @@ class World(Rim):
         if len(self.compiles) > 1:
             serial = min(self.compiles)
             before = self.state
-            self.feed(self._answer(serial, self.compiles.pop(serial)))
+            self.feed(self._answer(serial, *self.compiles.pop(serial)))
             assert self.state == before
 
-    def _answer(self, serial: int, version: int) -> Event:
+    def _answer(self, serial: int, version: int, owner: int) -> Event:
         if version == UNCHANGED:
             return ev.Fresh(serial=serial)
         if is_broken(version):
             return ev.NotCompiled(serial=serial)
         if serial == self.state.serial:
-            self.looked_at = version
-        return ev.Compiled(serial=serial, spec=spec_of(version))
+            self.looked_at = (version, owner)
+        return ev.Compiled(serial=serial, spec=spec_of(version, owner))
 
     # -- what its process does -----------------------------------------------------------------
 
@@ -127,6 +138,8 @@ class World(Rim):
     def accept(self) -> None:
         """It is up: it accepts requests, or has no workers and says so once."""
         if self.process is not None and self.process.may_speak():
+            if self.process.program is not None and self.process.program.ready == "running":
+                return  # it says nothing
             has_workers = spec_of(self.process.version).has_workers
             self.process.is_new = False
             self.feed(ev.Said(byte=Word.ACCEPTING if has_workers else Word.SPAWNED))
@@ -134,14 +147,22 @@ class World(Rim):
     def ask(self) -> None:
         """It starts over, and asks for its config."""
         if self.process is not None and self.process.may_speak():
-            self.process.told.discard("reload")
-            self.process.asks_since = self.clock.now
+            if self.process.program is None:
+                self.process.told.discard("reload")
+                self.process.asks_since = self.land.now
             self.feed(ev.Said(byte=Word.WANTS_CONFIG))
 
     def go(self) -> None:
         """It says that it leaves of its own will."""
         if self.process is not None and self.process.may_speak():
             self.feed(ev.Said(byte=Word.LEAVING))
+
+    def retire(self) -> None:
+        """A program says by systemd's protocol that it is on its way out."""
+        process = self.process
+        if process is not None and process.may_speak() and process.program is not None:
+            self.feed(ev.Stopping())
+            process.told.add("stop")  # nobody has to tell it
 
     def beat(self) -> None:
         """It sends a heartbeat."""
@@ -168,8 +189,14 @@ class World(Rim):
     def exit(self, status: int = 1) -> None:
         """It is dead."""
         if self.process is not None and self.process.is_up:
-            self.last_version, self.process = self.process.version, None
+            if self.is_main:
+                self.file.last_version = self.process.version
+            self.process = None
             self.feed(ev.Exited(status=status))
+
+    def leave_quietly(self) -> None:
+        """It is dead, and says that all is well."""
+        self.exit(0)
 
     def exile(self) -> None:
         """It is dead, and wants no successor."""
@@ -182,24 +209,24 @@ class World(Rim):
 
     def take_address(self) -> None:
         """Somebody else takes its address, or gives it back."""
-        self.is_taken = not self.is_taken
+        self.file.is_taken = not self.file.is_taken
 
     # -- time passes ---------------------------------------------------------------------------
 
     def pause(self) -> None:
         """A little time passes."""
-        self.wait(0.3)
+        self.land.wait(0.3)
 
     def sit(self) -> None:
         """Much time passes."""
-        self.wait(100.0)
+        self.land.wait(100.0)
 
     # -- a world in which everybody does what he should ----------------------------------------
 
     def carry_on(self) -> bool:
         """Let the next thing happen that must; says whether there was one. Nobody is in the
         way any more, and only who hangs does not obey."""
-        self.is_taken = False
+        self.file.is_taken = False
         process = self.process
         if self.compiles:
             self.answer()
@@ -216,11 +243,12 @@ class World(Rim):
     def _obey(self, process: Process) -> bool:
         if process.asks_since is not None:
             return False
+        is_mute = process.program is not None and process.program.ready == "running"
         if process.told & {"stop", "term"}:
             self.exit(0)
         elif "reload" in process.told:
             self.ask()
-        elif process.is_new:
+        elif process.is_new and not is_mute:
             self.accept()
         else:
             return False
@@ -234,34 +262,41 @@ class World(Rim):
 
     def check_end(self) -> None:
         """Nothing more happens: it is what its file and its operator want it to be."""
-        phase, process = self.state.phase, self.process
-        if not self.is_there or self.is_ending:
+        file, phase, process = self.file, self.state.phase, self.process
+        is_behind = self.state.is_behind and file.failed_version == file.version
+        assert not self.state.is_heir, "neither here nor there"
+        assert not self.state.has_heir
+        if not file.is_there or self.land.is_ending or not self.is_main:
             assert (phase, process, self.forgotten) == (Phase.GONE, None, 1)
-        elif self.is_halted:
+        elif file.is_halted:
             assert (phase, process) == (Phase.PARKED, None)
         elif phase is Phase.PARKED:
-            assert self.last_version == self.version or is_broken(self.version)
+            has_left = file.last_version == file.version or is_broken(file.version)
+            assert has_left or file.is_evicted or is_behind
         elif self.state.is_zerg and phase is Phase.GONE:
             assert self.forgotten == 1
-        elif is_broken(self.version):
+        elif is_broken(file.version):
             is_last_good = self.state.spec is not None and phase is Phase.LISTENING
             assert process is not None or phase is Phase.WAITING or is_last_good
         elif process is not None:
-            assert (process.version, process.is_up) == (self.version, True)
-            assert process.socket == spec_of(self.version).socket
+            assert process.is_up
+            assert process.owner == file.owner
+            assert process.version == file.version or is_behind
+            assert process.socket == spec_of(process.version).socket
             assert process.is_hung or phase is Phase.READY
         else:
-            assert (phase, self.state.spec) == (Phase.LISTENING, spec_of(self.version))
-            assert self.socket == spec_of(self.version).socket
+            assert phase is Phase.LISTENING
+            assert self.state.spec is not None
+            assert self.state.spec == self.spec_wanted() or is_behind
+            assert self.socket == self.state.spec.socket
 
     def possible(self) -> tuple["Action", ...]:
         """What may happen next; what is likely stands there more than once."""
-        actions = [World.edit] * 4 + [World.reload, World.retry, World.halt]
-        actions += [World.start] * (4 if self.is_halted else 1)
-        if self.is_there:
-            actions += [World.chmod, World.touch_include, World.remove, World.take_address]
-        else:
-            actions += [World.edit] * 20  # else most histories would soon be over
+        actions: list[Action] = [World.pause]
+        if self.is_main:
+            actions += self._of_people()
+        elif self.state.is_heir:
+            actions += [World.halt, World.start, World.retry]
         if self.compiles:
             actions += [World.answer] * 8
         if len(self.compiles) > 1:
@@ -270,16 +305,32 @@ class World(Rim):
             actions += [World.exile] * 2
         if self.state.phase is Phase.LISTENING:
             actions += [World.connect] * 4
-        if self.process is not None and not self.process.is_up:
-            actions += [World.spawned] * 8 + [World.not_spawned]
-        elif self.process is not None:
-            actions += [World.exit, World.exit, World.exile, World.babble]
-            if "kill" in self.process.told:
-                actions += [World.exit] * 8
-            elif self.process.may_speak():
-                actions += [*[World.accept] * 4, World.ask, World.ask, World.go]
-                actions += [World.mumble, World.mumble, World.beat, World.hang]
-        return tuple(actions)
+        return (*actions, *self._of_process())
+
+    def _of_people(self) -> list["Action"]:
+        actions = [World.edit] * 4 + [World.reload, World.retry, World.halt]
+        actions += [World.start] * (4 if self.file.is_halted else 1)
+        if not self.file.is_there:
+            return actions + [World.edit] * 20  # else most histories would soon be over
+        actions += [World.chmod, World.touch_include, World.remove, World.take_address]
+        actions += [World.touch, World.touch, World.seize]
+        return actions + [World.chown] * (2 if self.file.is_evicted else 1)
+
+    def _of_process(self) -> list["Action"]:
+        process = self.process
+        if process is None:
+            return []
+        if not process.is_up:
+            return [World.spawned] * 8 + [World.not_spawned]
+        actions = [World.exit, World.exit, World.exile, World.babble]
+        if "kill" in process.told:
+            return actions + [World.exit] * 8
+        if not process.may_speak():
+            return actions
+        if process.program is not None:
+            actions += [World.retire, World.beat, World.leave_quietly]
+        actions += [*[World.accept] * 4, World.ask, World.ask, World.go]
+        return [*actions, World.mumble, World.mumble, World.beat, World.hang]
 
 
 Action = Callable[[World], None]
