@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-#: May signal every process.
+#: May signal every process; may change its groups, its user.
 KILL: Final = 5
+SETGID: Final = 6
+SETUID: Final = 7
 
 #: What lets a process pass over the rights on files; the kernel takes these away from a root
 #: that works with another user's file rights, and from nobody else.

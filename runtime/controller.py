@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import zlib
@@ -26,6 +27,8 @@ from emperor.runtime.monitors.sightings import (
     Sighting,
 )
 from emperor.runtime.monitors.sightings import Event as Sight
+from emperor.runtime.on_demand import OnDemand
+from emperor.runtime.outfit import Outfit
 from emperor.runtime.roster import Record, Roster
 from emperor.runtime.succession import Succession
 from emperor.runtime.views import Key
@@ -47,12 +50,14 @@ _ON_THE_WAY_UP = (Phase.SPAWNING, Phase.STARTING)
 class Controller:
     """All vassals of a daemon.
 
-    ``compilations``, ``launcher`` and ``hooks`` are set before the first event. ``on_empty`` is
+    The parts that work for it are set before the first event. ``on_empty`` is
     called when nothing is left after ``shut_down``; ``on_change`` after every step of a vassal.
     """
 
     compilations: Compilations
     launcher: Launcher
+    outfit: Outfit
+    on_demand: OnDemand
     hooks: Hooks
 
     def __init__(
@@ -151,7 +156,8 @@ class Controller:
             is_first=self._is_first_look,
         )
         self._roster.add(record)
-        self.launcher.welcome(record)
+        with contextlib.suppress(OSError):  # a full network is a matter of its start
+            self.outfit.told(record)  # addresses are given in the order in which vassals come
         return record
 
     def _with_zergs(self, record: Record, event: ev.Event) -> None:
@@ -186,7 +192,8 @@ class Controller:
         if self._gate.withdraw(record.key):
             self._admit()
         self._succession.end(record)
-        self.launcher.forget(record)
+        self.on_demand.unlisten(record)
+        self.outfit.forget(record)
         if record.equipment is not None:
             record.equipment.close()
         if record.timer is not None:
@@ -228,7 +235,7 @@ class Controller:
         if before is Phase.QUEUED and after is not Phase.SPAWNING:
             self._gate.withdraw(record.key)
         if before is Phase.LISTENING:
-            self.launcher.deaf(record)
+            self.on_demand.deaf(record)
         if after is Phase.SPAWNING:
             record.is_first = False
 
@@ -249,9 +256,9 @@ class Controller:
             case ev.Signal(signum=signum, is_for_group=is_for_group):
                 self.launcher.signal(record, signum, is_for_group=is_for_group)
             case ev.Listen(address=address):
-                self.launcher.listen(record, address)
+                self.on_demand.listen(record, address)
             case ev.Unlisten():
-                self.launcher.unlisten(record)
+                self.on_demand.unlisten(record)
             case ev.Hook(moment=moment):
                 self._run_hooks(record, moment)
             case ev.Succeed(spec=wanted):
@@ -277,7 +284,7 @@ class Controller:
             pid=record.last_pid,
             uid=sighting.attributes.uid,
             gid=sighting.attributes.gid,
-            told=self.launcher.told(record) if record.last_pid else None,
+            told=self.outfit.told(record) if record.last_pid else None,
         )
 
     def _set_timer(self, record: Record) -> None:

@@ -21,9 +21,12 @@ from emperor.runtime.launcher import Launcher
 from emperor.runtime.law.gate import StartGate
 from emperor.runtime.law.rules import rules
 from emperor.runtime.monitors.settings import Settings
+from emperor.runtime.monitors.sightings import Sighting
 from emperor.runtime.monitors.sources import AnySource
 from emperor.runtime.monitors.watchtower import Watchtower
 from emperor.runtime.networks import Networks
+from emperor.runtime.on_demand import OnDemand
+from emperor.runtime.outfit import Outfit
 from emperor.runtime.preparing import processors
 from emperor.runtime.privileges import Owner
 from emperor.runtime.processes import Processes
@@ -82,13 +85,20 @@ class Government:
             tyrant=tyrant_of(config),
             feed=self.controller.tell,
         )
-        self.controller.launcher = Launcher(
-            processes=processes,
+        self.controller.outfit = Outfit(
             environment=environment,
             tenant_environment=tenant_environment,
             jail=jail_of(config),
             networks=networks,
-            listen=_opener(config),
+        )
+        self.controller.on_demand = OnDemand(
+            open_at=_opener(config),
+            address_of=lambda sighting: _on_demand_address(config["templates"], sighting),
+            feed=self.controller.tell,
+        )
+        self.controller.launcher = Launcher(
+            processes=processes,
+            outfit=self.controller.outfit,
             captures_output=config["captures_output"],
             feed=self.controller.tell,
         )
@@ -186,6 +196,17 @@ def _opener(config: Mapping[str, Any]) -> Callable[[str, Owner | None], Listener
         return listen(address, backlog=backlog, mode=mode, owner=owner)
 
     return open_socket
+
+
+def _on_demand_address(templates: Mapping[str, Any], sighting: Sighting) -> str | None:
+    """The address that follows from the Emperor's options and the name alone: nobody else has
+    a word in it."""
+    directory = templates["on_demand_directory"]
+    stem, dot, _ = os.path.basename(sighting.compiled_as).rpartition(".")
+    if directory is None or templates["on_demand_extension"] is not None or not dot:
+        return None
+    base = sighting.directory or os.getcwd()
+    return os.path.join(base, f"{directory}/{stem}.socket")
 
 
 def _keepsakes(directory: str | None) -> Keepsakes | None:

@@ -1,14 +1,9 @@
-"""Vassals' processes and sockets for the controller: effects in, events out."""
+"""Vassals' processes for the controller: effects in, events out."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import errno
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 
-from emperor.compiler.chain import Jail, chain, forks
 from emperor.compiler.program_values import Program
 from emperor.runtime import events as ev
 from emperor.runtime.capture import Capture
@@ -16,13 +11,11 @@ from emperor.runtime.channel import COMMAND_TARGET, CONFIG_TARGET, Channel
 from emperor.runtime.equipment import FIRST_SOCKET, Equipment, NotifyRoom, Sink, variables
 from emperor.runtime.launch import LaunchSpec
 from emperor.runtime.log import Outlet
-from emperor.runtime.networks import Networks
 from emperor.runtime.notify import Notice
-from emperor.runtime.privileges import Owner
+from emperor.runtime.outfit import Outfit
 from emperor.runtime.processes import Processes
 from emperor.runtime.protocol import Word
 from emperor.runtime.roster import Record
-from emperor.runtime.sockets import Listener
 
 #: The descriptor that an on-demand socket becomes in the vassal, as in uWSGI.
 SOCKET_TARGET = 0
@@ -31,35 +24,23 @@ SOCKET_TARGET = 0
 class Launcher:
     """Starts vassals and talks to them; ``feed`` gets what becomes of them.
 
-    ``environment`` is what all vassals get, ``tenant_environment`` what tenants' ones get;
-    ``listen`` opens an on-demand socket, with a tenant's rights if there is one. ``jail`` is
-    what the Emperor puts in front of all of them, and ``networks`` are theirs. With
-    ``captures_output`` the end of what they write is kept.
+    ``outfit`` is what the Emperor gives to all of them. With ``captures_output`` the end of
+    what they write is kept.
     """
 
     def __init__(
         self,
         *,
         processes: Processes,
-        environment: Mapping[str, str],
-        tenant_environment: Mapping[str, str],
-        jail: Jail,
-        networks: Networks | None,
-        listen: Callable[[str, Owner | None], Listener],
+        outfit: Outfit,
         captures_output: bool,
         feed: Callable[[Record, ev.Event], None],
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._processes = processes
-        self._environment = dict(environment)
-        self._tenant_environment = dict(tenant_environment)
-        self._common = jail
-        self._networks = networks
+        self._outfit = outfit
         self._notify_room = NotifyRoom()
-        self._listen = listen
         self._outlet = Outlet() if captures_output else None
         self._feed = feed
-        self._zergs = 0
 
     # -- the process -------------------------------------------------------------------------
 
@@ -69,9 +50,8 @@ class Launcher:
         try:
             channel = record.channel = Channel(lambda data: self._said(record, data))
             environment, descriptors = self._given(record, spec, channel)
-            jail = self._jail(spec.owner)
             self._processes.spawn(
-                argv=(*chain(jail), *spec.argv),
+                argv=(*self._outfit.chain(spec.owner), *spec.argv),
                 environment=environment,
                 cwd=spec.cwd,
                 descriptors=descriptors,
@@ -79,7 +59,7 @@ class Launcher:
                 on_failed=lambda message: self._not_spawned(record, message),
                 on_exited=lambda status: self._exited(record, status),
                 owner=None if spec.owner is None else spec.owner.uid,
-                forks=spec.forks or forks(jail),
+                forks=spec.forks or self._outfit.forks,
             )
         except OSError as error:
             self._not_spawned(record, error.strerror or str(error))
@@ -105,7 +85,7 @@ class Launcher:
         self, record: Record, spec: LaunchSpec, channel: Channel
     ) -> tuple[dict[str, str], dict[int, int]]:
         """Its environment, and its descriptors by the numbers they get; raises OSError."""
-        environment = self._environment_of(record, spec)
+        environment = self._outfit.environment(record, spec)
         outlet: Outlet | Sink | None = self._outlet
         if spec.program is None:
             descriptors = channel.theirs()
@@ -143,22 +123,6 @@ class Launcher:
         )
         environment.update(variables(spec, program, notify))
         return descriptors
-
-    def _environment_of(self, record: Record, spec: LaunchSpec) -> dict[str, str]:
-        """What it sees of the Emperor's environment. A tenant has no say in it: see
-        ``tenancy.py``."""
-        if spec.owner is None:
-            environment = {**self._environment, **dict(spec.set)}
-        else:
-            environment = {**self._tenant_environment, **dict(spec.set)}
-            environment["UWSGI_VASSALS_DIR"] = spec.cwd
-        for name in spec.unset:
-            environment.pop(name, None)
-        environment.update(self.told(record))
-        if record.state.is_zerg:
-            self._zergs += 1
-            environment["UWSGI_BROODLORD_NUM"] = str(self._zergs)
-        return environment
 
     # -- what it says --------------------------------------------------------------------------
 
@@ -205,70 +169,6 @@ class Launcher:
             record.notify = None
         self._stop_capture(record)
 
-    def _jail(self, owner: Owner | None) -> Jail:
-        if owner is None:
-            return self._common
-        return replace(self._common, owner=(owner.uid, owner.gid), groups=owner.groups)
-
     def _stop_capture(self, record: Record) -> None:
         if record.capture is not None:
             record.capture.close()
-
-    # -- its on-demand socket ----------------------------------------------------------------
-
-    def listen(self, record: Record, address: str) -> None:
-        """Hold the socket at that address, and wait for a connection to it."""
-        if record.listener is not None and record.listens_at != address:
-            self.unlisten(record)
-        if record.listener is None:
-            try:
-                record.listener = self._listen(address, self._listens_as(record, address))
-            except OSError as error:
-                self._feed(record, ev.NotListening(message=error.strerror or str(error)))
-                return
-            record.listens_at = address
-        self._loop.add_reader(record.listener.fileno(), self._connected, record)
-        self._feed(record, ev.Listening())
-
-    def _listens_as(self, record: Record, address: str) -> Owner | None:
-        """With whose rights a socket is opened: an address that a tenant may have written, with
-        his; one that a monitor gives, with the Emperor's."""
-        if record.state.spec is None or record.sighting.socket == address:
-            return None
-        return record.state.spec.owner
-
-    def welcome(self, record: Record) -> None:
-        """There is a new vassal: addresses are given in the order in which they come."""
-        with contextlib.suppress(OSError):  # a full network is a matter of its start
-            self.told(record)
-
-    def forget(self, record: Record) -> None:
-        """The vassal is gone."""
-        self.unlisten(record)
-        if self._networks is not None:
-            self._networks.forget(record.key)
-
-    def told(self, record: Record) -> dict[str, str]:
-        """What it and its hooks are told of its network; raises OSError if that is full."""
-        if self._networks is None:
-            return {}
-        try:
-            return self._networks.told(record.key)
-        except ValueError as error:
-            raise OSError(errno.EADDRNOTAVAIL, str(error)) from None
-
-    def unlisten(self, record: Record) -> None:
-        """Close the socket, if there is one."""
-        if record.listener is not None:
-            self._loop.remove_reader(record.listener.fileno())
-            record.listener.close()
-            record.listener = None
-
-    def deaf(self, record: Record) -> None:
-        """Do not wait for a connection, and keep the socket."""
-        if record.listener is not None:
-            self._loop.remove_reader(record.listener.fileno())
-
-    def _connected(self, record: Record) -> None:
-        self.deaf(record)
-        self._feed(record, ev.Connected())

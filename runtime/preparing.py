@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from emperor.runtime import log as logs
+from emperor.runtime.capability_sets import SETGID, SETUID, holds
 from emperor.runtime.compiling.client import CompileServer
 from emperor.runtime.exits import ERRORS_FOUND, SYSTEM_REFUSED
 from emperor.runtime.privileges import Identity, NoSuchIdentity, drop, identity
@@ -54,12 +55,23 @@ def become(config: Mapping[str, Any], compiler: CompileServer, processes: Proces
         compiler.drop(wanted.as_data())
         processes.become(wanted)
         drop(wanted)
-    if config["tyrant"] and os.geteuid() == 0:
+    if config["tyrant"]:
+        _check_tyrant()
         os.setgroups(())  # they would count where something is done with a tenant's file rights
     if config["logto2"] is not None:
         _redirect(config["logto2"])
     for path in config["safe_pidfiles"]:
         _write_pid(path)
+
+
+def _check_tyrant() -> None:
+    """A tyrant has to become others. Raises ``Refused``."""
+    if not (holds(SETUID) and holds(SETGID)):
+        raise Refused(
+            ERRORS_FOUND,
+            "emperor run: emperor-tyrant is for root, or for a user that root lets keep what it"
+            " takes: uid = USER, gid = GROUP, cap = setgid,setuid",
+        )
 
 
 def _load_late_modules() -> None:

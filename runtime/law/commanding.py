@@ -71,7 +71,7 @@ def start_listening(state: Vassal, event: Event, now: float) -> Step:
 def start_later(state: Vassal, event: Event, now: float) -> Step:
     """It is on its way up or down: it runs after that."""
     after = replace(state, is_stopped=False)
-    if not state.is_wanted:
+    if not state.is_wanted or state.is_heir:
         return after, ()
     if state.phase is Phase.STOPPING or state.is_evicted:
         after = replace(after, is_leaving=False, is_restarting=True)

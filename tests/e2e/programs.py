@@ -54,7 +54,8 @@ def seen():
 
 def answer(path, query):
     if path == "/write":
-        sys.stdout.write(query[1:] * int(query[0] + "0000") + "\\n")
+        count, _, letter = query.partition(":")
+        sys.stdout.write(letter * int(count) + "\\n")
         sys.stdout.flush()
     elif path == "/tell":
         tell(query)

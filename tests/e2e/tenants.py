@@ -258,9 +258,10 @@ class Siege:
         FIGURES[what, self.kind] = f"{loot.text}; honest edit {loot.edit_seconds:.1f} s"
 
     def remove(self, name: str) -> None:
-        """Take a vassal away, and wait until it is gone."""
+        """Take a vassal away, whatever is in the place of its file."""
+        path = self.estate.path(name)
         with suppress(FileNotFoundError):
-            os.unlink(self.estate.path(name))
+            os.rmdir(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
 
     def workers_of(self, uid: int) -> list[int]:
         """The pids of a tenant's compile workers."""
@@ -330,13 +331,6 @@ def rigged(place: Estate) -> tuple[str, ...]:
     server = _SERVER.format(command_seconds=COMMAND_SECONDS, lies=place.lies)
     run = _RUN.format(compile_seconds=COMPILE_SECONDS, server=server)
     return (sys.executable, "-P", "-c", run)
-
-
-def owner(pid: int) -> int | None:
-    """Whose process that is; nobody's if it is gone."""
-    with suppress(OSError):
-        return os.stat(f"/proc/{pid}").st_uid
-    return None
 
 
 def real_uid(pid: int) -> int | None:

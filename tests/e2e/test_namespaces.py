@@ -4,11 +4,12 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.e2e.daemon import Daemon, eventually, reign
+from tests.e2e.daemon import Daemon, emperor_program, eventually, reign
 from tests.e2e.sites import Town
 from tests.e2e.test_run_hooks import emperor_file
 
@@ -163,6 +164,76 @@ def test_a_bad_network_ends_the_start(jailed_town: Town) -> None:
     with reign(emperor_file(jailed_town, "emperor-net-veth = 10.213.7.1/32")) as daemon:
         assert daemon.process.wait(20) == 1
         assert "10.213.7.1/32" in str(daemon)
+
+
+TUNTAP_ROUTER = """\
+[uwsgi]
+plugins = tuntap
+master = true
+socket = @{root}/router
+tuntap-router = emperor0 {root}/tuntap
+exec-as-root = ip addr replace 192.168.77.1/24 dev emperor0
+exec-as-root = ip link set emperor0 up
+"""
+
+#: As the documentation of uWSGI has it; IPv6 would confuse the router, which learns of a vassal
+#: by the first packet that it sends.
+TUNTAP_VASSAL = (
+    ("plugins", "tuntap"),
+    ("jailed", "true"),
+    ("exec-as-root", "echo 1 > /proc/sys/net/ipv6/conf/uwsgi0/disable_ipv6"),
+    ("exec-as-root", "ip link set lo up"),
+    ("exec-as-root", "ip addr add 192.168.77.2/24 dev uwsgi0"),
+    ("exec-as-root", "ip link set uwsgi0 up"),
+    ("uid", "20001"),
+    ("gid", "20001"),
+    ("exec-pre-app", 'bash -c "echo hail > /dev/udp/192.168.77.1/9"'),
+)
+
+
+ASK = (
+    "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=2).read().decode())"
+)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/net/tun"), reason="needs /dev/net/tun")
+def test_a_tuntap_router_reaches_a_vassal_as_in_uwsgi(jailed_town: Town) -> None:
+    """The router runs outside of all vassals' namespaces, in a network that stands for the
+    host's."""
+    town = jailed_town
+    if town.server.is_wheel:
+        pytest.skip("the wheel has no tuntap plugin")
+    Path(town.root, "router.ini").write_text(
+        TUNTAP_ROUTER.format(root=town.root), encoding="utf-8"
+    )
+    device = ("tuntap-device", f"uwsgi0 {town.root}/tuntap")
+    town.put("site.ini", "one", device, *TUNTAP_VASSAL, address="192.168.77.2:8080")
+    router = subprocess.Popen(
+        ["unshare", "--net", "--", town.server.path, "--ini", f"{town.root}/router.ini"],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    inside = ("nsenter", f"--net=/proc/{router.pid}/ns/net", "--")
+    try:
+        eventually(lambda: os.path.exists(f"{town.root}/tuntap"))
+        with reign(
+            emperor_file(town, ALL_BUT_USER), command=(*inside, emperor_program())
+        ) as daemon:
+            daemon.up("site.ini")
+            shown = ""
+
+            def is_answered() -> bool:
+                nonlocal shown
+                words = (*inside, sys.executable, "-c", ASK, "http://192.168.77.2:8080/")
+                shown = subprocess.run(words, capture_output=True, text=True).stdout
+                return bool(shown)
+
+            eventually(is_answered)
+            assert shown.split()[1] == "20001"
+            daemon.stop()
+    finally:
+        os.killpg(router.pid, signal.SIGKILL)
+        router.wait()
 
 
 def answers_from(host: str) -> bool:

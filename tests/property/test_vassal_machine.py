@@ -102,7 +102,7 @@ def _nothing_is_left_of_it(
     live(land, history)
     land.is_ending = True  # no file comes any more
     for world in list(land.worlds.values()):
-        if end is not World.remove or world.is_main:
+        if world.is_main:
             end(world)
     live(land, late[:12])
     for world in list(land.worlds.values()):

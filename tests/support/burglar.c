@@ -94,7 +94,6 @@ int main(int count, char **words) {
     become(atol(words[1]));
     gain(6); /* setgid */
     gain(7); /* setuid */
-    rob(getppid());
     for (int index = 2; index < count; index++) {
         rob(atol(words[index]));
         harm(atol(words[index]));

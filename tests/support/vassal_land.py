@@ -121,6 +121,13 @@ class Land:
         """Let one of them answer an event."""
         self.worlds[record].take(event)
 
+    def end(self, event: Event) -> None:
+        """The Emperor goes: all are told."""
+        self.is_ending = True
+        for world in tuple(self.worlds.values()):
+            world.take(event)
+        self.check()
+
     def admit(self) -> None:
         """Whose turn it is, may start."""
         while keys := self.gate.due(self.now):

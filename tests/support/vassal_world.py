@@ -84,13 +84,11 @@ class World(Rim):
 
     def leave(self) -> None:
         """The Emperor goes."""
-        self.land.is_ending = True
-        self.feed(ev.Leave(grace_seconds=30.0))
+        self.land.end(ev.Leave(grace_seconds=30.0))
 
     def die(self) -> None:
         """The Emperor goes now."""
-        self.land.is_ending = True
-        self.feed(ev.Die())
+        self.land.end(ev.Die())
 
     # -- what its compiles give ----------------------------------------------------------------
 
@@ -308,29 +306,30 @@ class World(Rim):
         return (*actions, *self._of_process())
 
     def _of_people(self) -> list["Action"]:
-        actions = [World.edit] * 4 + [World.reload, World.retry, World.halt]
-        actions += [World.start] * (4 if self.file.is_halted else 1)
+        actions: list[Action] = [World.edit] * 8
+        actions += [World.reload, World.retry, World.halt]
+        actions += [World.start] * (6 if self.file.is_halted else 1)
         if not self.file.is_there:
             return actions + [World.edit] * 20  # else most histories would soon be over
         actions += [World.chmod, World.touch_include, World.remove, World.take_address]
-        actions += [World.touch, World.touch, World.seize]
-        return actions + [World.chown] * (2 if self.file.is_evicted else 1)
+        return [*actions, *[World.touch] * 8, World.seize, World.chown]
 
     def _of_process(self) -> list["Action"]:
         process = self.process
         if process is None:
             return []
+        actions: list[Action] = [World.spawned] * 8 + [World.not_spawned]
         if not process.is_up:
-            return [World.spawned] * 8 + [World.not_spawned]
-        actions = [World.exit, World.exit, World.exile, World.babble]
+            return actions
+        actions = [World.exit, World.babble]
         if "kill" in process.told:
-            return actions + [World.exit] * 8
+            return actions + [World.exit] * 10
         if not process.may_speak():
             return actions
+        actions += [World.accept] * 8 + [World.mumble, World.beat, World.hang, World.go]
         if process.program is not None:
-            actions += [World.retire, World.beat, World.leave_quietly]
-        actions += [*[World.accept] * 4, World.ask, World.ask, World.go]
-        return [*actions, World.mumble, World.mumble, World.beat, World.hang]
+            return [*actions, World.ask, World.retire, World.beat, World.leave_quietly]
+        return [*actions, World.exit, World.exile, World.ask, World.ask, World.mumble]
 
 
 Action = Callable[[World], None]
