@@ -45,8 +45,8 @@ class Capture:
     def text(self) -> str:
         """The end of what was written, whole lines where that is possible."""
         tail = self._tail
-        if len(tail) == KEPT_BYTES and b"\n" in tail:
-            tail = tail.partition(b"\n")[2]
+        if len(tail) == KEPT_BYTES:
+            tail = tail.partition(b"\n")[2] or tail
         return tail.decode("utf-8", "replace")
 
     def close(self) -> None:

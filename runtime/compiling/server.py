@@ -11,14 +11,13 @@ import os
 import signal
 import socket
 import sys
-import time
 from dataclasses import replace
 
+from emperor.runtime.compiling.strays import end_strays
 from emperor.runtime.compiling.wire import encode, receive
 from emperor.runtime.compiling.worker import Job, serve
-from emperor.runtime.guardian.children import become_subreaper, children, owner_of
+from emperor.runtime.guardian.children import become_subreaper
 from emperor.runtime.guardian.descriptors import keep_private
-from emperor.runtime.guardian.groups import kill_group, kill_process
 from emperor.runtime.privileges import (
     Identity,
     Owner,
@@ -26,9 +25,6 @@ from emperor.runtime.privileges import (
     die_with_parent,
     drop,
 )
-
-#: How long killed processes may take to be gone, in seconds.
-END_SECONDS = 2.0
 
 
 def main() -> None:
@@ -42,8 +38,7 @@ def main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as channel:
         server = Server(channel)
         server.run()
-    server.workers.clear()
-    server.end_strays()
+    end_strays(())
 
 
 def preload() -> None:
@@ -103,22 +98,9 @@ class Server:
                 self.channel.sendall(encode({"pid": pid}))
             case {"op": "kill", "pid": int(pid)}:
                 self.workers.discard(pid)
-                self.end_strays()
+                end_strays(self.workers)
             case _:
                 raise ValueError(f"no such request: {message}")
-
-    def end_strays(self) -> None:
-        """Kill every child that is no worker: workers that were parted with, and what they had
-        started, which comes to us when they are dead."""
-        end = time.monotonic() + END_SECONDS
-        while strays := [pid for pid in children() if pid not in self.workers]:
-            for pid in strays:
-                owner = owner_of(pid)  # without CAP_KILL it takes a tenant to kill his own
-                kill_group(pid, owner)
-                kill_process(pid, owner)
-            if time.monotonic() > end:
-                return
-            time.sleep(0.002)
 
     def _preload(self) -> None:
         if not self.is_preloaded:

@@ -118,5 +118,7 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, more:
     status, *rows = head.split(b"\r\n")
     if b" 200 " not in status:
         raise ValueError(status.decode())
-    length = next(int(row.partition(b":")[2]) for row in rows if row.lower().startswith(_LENGTH))
+    length = next(
+        int(row.partition(b":")[2]) for row in rows if row.lower().startswith(_LENGTH)
+    )
     return (await reader.readexactly(length)).decode()

@@ -221,7 +221,11 @@ class Siege:
     def anchors(self) -> dict[str, int]:
         """The pids that no attack may change."""
         daemon = self.daemon
-        own = {"daemon": daemon.pid, "guardian": daemon.guardian, "server": daemon.compile_server}
+        own = {
+            "daemon": daemon.pid,
+            "guardian": daemon.guardian,
+            "server": daemon.compile_server,
+        }
         return own | self.honest | {"calm's worker": int(self.estate.get(CALM, "/pid"))}
 
     @property
@@ -261,14 +265,14 @@ class Siege:
         """Take a vassal away, whatever is in the place of its file."""
         path = self.estate.path(name)
         with suppress(FileNotFoundError):
-            os.rmdir(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+            os.rmdir(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(
+                path
+            )
 
     def workers_of(self, uid: int) -> list[int]:
         """The pids of a tenant's compile workers."""
         return [
-            pid
-            for pid in self.daemon.below(self.daemon.compile_server)
-            if real_uid(pid) == uid
+            pid for pid in self.daemon.below(self.daemon.compile_server) if real_uid(pid) == uid
         ]
 
 
@@ -308,7 +312,10 @@ def siege(kind: str, *words: str) -> Iterator[Siege]:
         with reign(
             *place.words, *KINDS[kind], *words, command=rigged(place), cwd=place.root
         ) as daemon:
-            honest = {"calm.ini": daemon.up("calm.ini"), "quiet.ini": daemon.spawned("quiet.ini")}
+            honest = {
+                "calm.ini": daemon.up("calm.ini"),
+                "quiet.ini": daemon.spawned("quiet.ini"),
+            }
             eventually(lambda: edition_of(place) == 0, complaint=lambda: str(daemon))
             yield Siege(kind=kind, estate=place, daemon=daemon, honest=honest)
 
@@ -335,7 +342,10 @@ def rigged(place: Estate) -> tuple[str, ...]:
 
 def real_uid(pid: int) -> int | None:
     """The real uid of a process, dumpable or not; nobody's if it is gone."""
-    with suppress(OSError), open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+    with (
+        suppress(OSError),
+        open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file,
+    ):
         for line in file:
             if line.startswith("Uid:"):
                 return int(line.split()[1])
@@ -376,7 +386,5 @@ def end_all(uid: int) -> None:
 
 def table() -> str:
     """The figures as a table in Markdown."""
-    rows = [
-        f"| {what} | {kind} | {got} |" for (what, kind), got in sorted(FIGURES.items())
-    ]
+    rows = [f"| {what} | {kind} | {got} |" for (what, kind), got in sorted(FIGURES.items())]
     return "\n".join(("| attack | Emperor | what it got |", "|---|---|---|", *rows))

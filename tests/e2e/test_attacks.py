@@ -96,7 +96,10 @@ def test_an_environment_of_another(under: Siege) -> None:
 
 @pytest.mark.parametrize(
     ("what", "option"),
-    [("a command as a value", ("x", "@(exec://exec {})")), ("a command as a file", ("ini", "exec://exec {}; echo [uwsgi]"))],
+    [
+        ("a command as a value", ("x", "@(exec://exec {})")),
+        ("a command as a file", ("ini", "exec://exec {}; echo [uwsgi]")),
+    ],
 )
 def test_who_a_command_is(under: Siege, what: str, option: tuple[str, str]) -> None:
     place = under.estate
@@ -185,7 +188,9 @@ def test_a_command_breaks_out(under: Siege) -> None:
     )
     with under.attack("a command breaks out", n("burglar", uid)) as loot:
         place.put_plain(n("burglar", uid), uid, ("x", f"@(exec://exec {script})"))
-        eventually(lambda: os.path.exists(f"{home}/worker"), complaint=lambda: str(under.daemon))
+        eventually(
+            lambda: os.path.exists(f"{home}/worker"), complaint=lambda: str(under.daemon)
+        )
         under.daemon.expect("", n("burglar", uid))
         assert f"uid={uid}" in read(f"{home}/suid")
         assert "euid=0" not in read(f"{home}/suid")
@@ -238,7 +243,9 @@ def test_another_tenants_worker(under: Siege) -> None:
     os.chown(f"{place.home(victim)}/gate", victim, victim)
     text = f"echo $$ $PPID > {place.home(victim)}/pids; cat {place.home(victim)}/gate"
     waiting = place.script(victim, "wait.sh", text)
-    with under.attack("another tenant's worker", n("victim", victim), n("burglar", uid)) as loot:
+    with under.attack(
+        "another tenant's worker", n("victim", victim), n("burglar", uid)
+    ) as loot:
         place.put_plain(n("victim", victim), victim, ("x", f"@(exec://{waiting})"))
         pids = read(f"{place.home(victim)}/pids").strip()
         run = f"{place.burglar()} {victim} {pids} > {place.home(uid)}/loot 2>&1"
@@ -255,7 +262,9 @@ def test_another_tenants_worker(under: Siege) -> None:
 # -- what is no file -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["a FIFO", "a link to a FIFO", "a directory", "a link to a device"])
+@pytest.mark.parametrize(
+    "what", ["a FIFO", "a link to a FIFO", "a directory", "a link to a device"]
+)
 def test_what_is_no_file(under: Siege, what: str) -> None:
     place = under.estate
     uid = place.tenant()
@@ -318,7 +327,9 @@ def test_an_endless_command(under: Siege) -> None:
     mark = f"{place.home(uid)}/pid"
     with under.attack("a command that sleeps", n("endless", uid)) as loot:
         began = time.monotonic()
-        place.put_plain(n("endless", uid), uid, ("x", f"@(exec://echo $$ > {mark}; exec sleep 1000)"))
+        place.put_plain(
+            n("endless", uid), uid, ("x", f"@(exec://echo $$ > {mark}; exec sleep 1000)")
+        )
         pid = int(read(mark))
         loot.edit_seconds = under.edit()
         under.daemon.expect("took longer than", n("endless", uid), level="error")
@@ -378,7 +389,10 @@ def test_a_command_leaves_processes_behind(under: Siege, how: str) -> None:
             ["b0 = aaaaaaaa", *(f"b{n + 1} = %(b{n})%(b{n})%(b{n})%(b{n})" for n in range(16))],
         ),
         ("includes of itself", ["include = %p"]),
-        ("a command for each of 10,000", ["for-times = 10000", "x = @(exec://true)", "endfor ="]),
+        (
+            "a command for each of 10,000",
+            ["for-times = 10000", "x = @(exec://true)", "endfor ="],
+        ),
         ("an expression", ["x = %(a ** 99999999)", "a = 99999999"]),
         ("a glob over everything", ["for-glob = /proc/*/*/*/*", "x = y", "endfor ="]),
         ("a command that eats memory", ["x = @(exec://exec tail /dev/zero)"]),
@@ -405,7 +419,11 @@ def test_too_much(under: Siege, what: str, lines: list[str]) -> None:
         def is_over() -> bool:
             nonlocal most
             most = max([most, *map(resident_bytes, under.workers_of(uid))])
-            said = (line for line in under.daemon.lines[spoke - 2 :] if line.vassal == n("greedy", uid))
+            said = (
+                line
+                for line in under.daemon.lines[spoke - 2 :]
+                if line.vassal == n("greedy", uid)
+            )
             return any("compile" in line.message or "spawned" in line.message for line in said)
 
         eventually(is_over, COMPILE_SECONDS + 10.0, lambda: str(under.daemon))
@@ -438,7 +456,9 @@ def test_a_crowd_of_processes(under: Siege) -> None:
         most = len(processes_of(uid))
         under.edit()
         os.unlink(place.path(n("bomb", uid)))
-        eventually(lambda: not processes_of(uid), 20.0, lambda: f"{len(processes_of(uid))} left")
+        eventually(
+            lambda: not processes_of(uid), 20.0, lambda: f"{len(processes_of(uid))} left"
+        )
         loot.text = f"{most} processes, all gone with its worker"
 
 
@@ -448,7 +468,9 @@ def test_it_kills_its_worker_again_and_again(under: Siege) -> None:
     with under.attack("it kills its worker", n("killer", uid), n("sibling", uid)) as loot:
         rounds = 10
         for number in range(rounds):
-            place.put_plain(n("killer", uid), uid, ("x", f"@(exec://kill -9 $PPID; echo {number})"))
+            place.put_plain(
+                n("killer", uid), uid, ("x", f"@(exec://kill -9 $PPID; echo {number})")
+            )
             under.daemon.expect("a compile worker of user", "", level="error")
         under.daemon.expect("does not compile", n("killer", uid), level="error")
         place.put_plain(n("sibling", uid), uid)
@@ -481,7 +503,9 @@ def test_a_file_that_is_never_the_same(under: Siege) -> None:
         eventually(lambda: time.monotonic() > began + 2.0)
         compiles = os.path.getsize(f"{place.home(uid)}/count") // 2
         used = processor_seconds(under.daemon.pid) - before
-        loot.text = f"{compiles} compiles and {used:.2f} s of the daemon's processor time in 2 s"
+        loot.text = (
+            f"{compiles} compiles and {used:.2f} s of the daemon's processor time in 2 s"
+        )
         assert compiles < 20
         assert used < 0.5
 
@@ -553,7 +577,11 @@ def test_a_race_of_links(under: Siege) -> None:
             is_over.set()
             thread.join()
         under.remove(n("race", uid))
-        ran = set(Path(f"{home}/ran").read_text().split()) if os.path.exists(f"{home}/ran") else set()
+        ran = (
+            set(Path(f"{home}/ran").read_text().split())
+            if os.path.exists(f"{home}/ran")
+            else set()
+        )
         assert ran <= {str(uid)}
         loot.text = f"uid {', '.join(sorted(ran)) or 'none'}, 0 bytes, in {rounds:,} exchanges"
     assert not any("sesame" in line.message for line in under.daemon.lines)
@@ -572,7 +600,9 @@ def test_a_hard_link_to_anothers_file(under: Siege) -> None:
     )
     script = place.script(uid, "link.sh", f"ln {theirs} {home}/link.ini > {home}/said 2>&1")
     with under.attack("a hard link", n("linker", uid), n("link", uid)) as loot:
-        place.put_plain(n("linker", uid), uid, ("x", f"@(exec://{script}; cat {home}/link.ini)"))
+        place.put_plain(
+            n("linker", uid), uid, ("x", f"@(exec://{script}; cat {home}/link.ini)")
+        )
         under.daemon.spawned(n("linker", uid))
         if Path("/proc/sys/fs/protected_hardlinks").read_text().strip() == "1":
             assert "not permitted" in read(f"{home}/said")

@@ -1,8 +1,12 @@
 """``emperor compile`` as scripts and people use it: words in, texts and exit codes out."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jsonschema
@@ -11,6 +15,8 @@ from tests.support.command import Done, emperor
 from tests.support.package import schema
 
 FINE, ERRORS, USAGE, REFUSED = 0, 1, 2, 111
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 GOOD = "[uwsgi]\nsocket = /run/%n.sock\nprocesses = %(cores * 2)\ncores = 2\n"
 WARNED = "[uwgsi]\nsocket = :3031\n"
@@ -424,3 +430,58 @@ def test_control_characters_never_reach_the_terminal(vassals: Path) -> None:
     done = compile_(vassals, "c.ini")
     assert "\x1b" not in done.err
     assert "\x1b" not in compile_(vassals, "c.ini", "--explain").out
+
+
+# -- programs, and other people's vassals ----------------------------------------------------
+
+
+def test_a_program_is_shown_as_the_command_that_is_run(vassals: Path) -> None:
+    (vassals / "p.ini").write_text("[uwsgi]\nvassal-exec = ./serve --port 80\nuid = 1234\n")
+    done = compile_(vassals, "--format=argv", "p.ini")
+    assert done.err == ""
+    assert done.out.startswith("setpriv --reuid=1234 ")
+    assert done.out.endswith("-- ./serve --port 80\n")
+
+
+def test_namespaces_stand_in_front_of_the_command(vassals: Path) -> None:
+    (vassals.parent / "emperor.ini").write_text("[uwsgi]\nemperor-use-clone = pid,uts\n")
+    done = compile_(vassals, "--format=argv", "--emperor-config=../emperor.ini", "a.ini")
+    assert done.out.startswith("unshare --pid --uts -- timeout --foreground 0 setpriv ")
+
+
+@needs_root
+def test_a_tyrants_vassal_is_shown_as_its_owner(tmp_path: Path) -> None:
+    town = tmp_path / "town"
+    with other_peoples(town) as vassals:
+        (vassals / "a.ini").write_text("[uwsgi]\nwho = %(vassal.uid) %u\n")
+        os.chown(vassals / "a.ini", 20001, 20002)
+        config = ("--emperor-config", str(town / "emperor.ini"))
+        done = compile_(vassals, "--format=argv", *config, "a.ini")
+        assert done.out.startswith("setpriv --reuid 20001 --regid 20002 --clear-groups ")
+        assert "who = 20001 20001" in compile_(vassals, *config, "a.ini").out
+
+
+@needs_root
+def test_what_a_tyrant_refuses_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    town = tmp_path / "town"
+    with other_peoples(town) as vassals:
+        (vassals / "a.ini").write_text("[uwsgi]\nx = 1\n")
+        done = compile_(vassals, "--emperor-config", str(town / "emperor.ini"), "a.ini")
+    assert done.code == ERRORS
+    assert "error[tyrant]: its file" in done.err
+    assert f"= help: chown USER:GROUP {vassals}/a.ini" in done.err
+
+
+@contextmanager
+def other_peoples(town: Path) -> Iterator[Path]:
+    """A tyrant's directory, with a way to it that is nobody's to change."""
+    place = tempfile.mkdtemp(prefix="emp-")
+    os.chmod(place, 0o755)
+    town.symlink_to(place)
+    vassals = Path(place, "vassals")
+    vassals.mkdir(mode=0o755)
+    Path(place, "emperor.ini").write_text("[uwsgi]\nemperor-tyrant = true\n")
+    try:
+        yield vassals
+    finally:
+        shutil.rmtree(place)

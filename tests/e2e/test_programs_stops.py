@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from tests.e2e.daemon import OUTPUT, Daemon, eventually, reign
 from tests.e2e.programs import Yard, ready, until, yard
-from tests.e2e.sites import get, is_down
+from tests.e2e.sites import get
 
 pytestmark = pytest.mark.process
 
@@ -49,7 +49,7 @@ def test_a_program_that_does_not_go_is_killed(place: Yard) -> None:
         os.unlink(place.path("deaf.ini"))
         daemon.expect("does not go: killing it", "deaf.ini", level="warning")
         daemon.expect("is gone (SIGKILL)", "deaf.ini")
-        assert is_down(place.socket("deaf.ini"))
+        until(lambda: not os.path.exists(place.socket("deaf.ini")), daemon)
 
 
 def test_the_emperor_leaves_a_program_that_does_not_go_no_more_time_than_it_has(

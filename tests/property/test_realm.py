@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.states_page import EDGES
 from tests.support.vassal_land import Land, Tally
+from tests.support.vassal_specs import ROWS, some_version
 from tests.support.vassal_world import World
 
 from emperor.runtime import events as ev
@@ -46,6 +47,7 @@ class Realm:
             settle=World, on_zerg=self._zerg_of, tally=self.tally, start_limit=START_LIMIT
         )
         self.diligence = self.chance.choice((0.0, 0.4, 0.8))  # how soon others do their part
+        self.rows = self.chance.choice(ROWS)
 
     # -- who is there --------------------------------------------------------------------------
 
@@ -53,7 +55,9 @@ class Realm:
         count = sum(world.state.is_zerg for world in self.land.worlds.values())
         if count < MOST_ZERGS and not self.land.is_ending:
             name = f"{lord.file.name}:zerg:{self.chance.randrange(10**6)}"
-            zerg = self.land.new(name, version=self.chance.randrange(400), is_zerg=True)
+            zerg = self.land.new(
+                name, version=some_version(self.rows, self.chance), is_zerg=True
+            )
             lord.record.zergs.append(zerg.record.key)
             zerg.record.lord = lord.record
             zerg.file.owner = zerg.file.judged = lord.file.owner
@@ -96,7 +100,7 @@ class Realm:
 
     def _edit(self, name: str) -> None:
         if self.land.of(name) is None:
-            self.land.new(name, version=self.chance.randrange(400))
+            self.land.new(name, version=some_version(self.rows, self.chance))
         self.files.add(name)
         for world in self._made_of(name):
             world.edit()
@@ -183,7 +187,7 @@ def test_100_000_events_and_in_the_end_all_is_as_it_is_wanted() -> None:
         deadline=None,
         derandomize=True,
         database=None,
-        max_examples=400,
+        max_examples=600,
         suppress_health_check=list(HealthCheck),
     )
     @given(seed=st.integers(0, 2**32), length=st.integers(50, 600), ending=st.booleans())
@@ -207,7 +211,7 @@ def test_every_transition_of_the_drawing_happens() -> None:
     tally = Tally()
 
     async def run() -> None:
-        for seed in range(250):
+        for seed in range(500):
             reign(tally, seed=seed, length=300, ending=seed % 4 > 1)
 
     asyncio.run(run())

@@ -4,7 +4,8 @@ A case holds ``vassal.ini`` and the same in other formats, the files that these 
 ``case.toml``, and the expectation: ``plan.json`` where a vassal can be run, ``diagnostics.txt``
 where there is something to say. ``case.toml`` may have: ``environment`` (a table),
 ``templates`` (fields of ``Templates``), ``allow`` (sources), ``uwsgi`` (a version),
-``reads_json``, ``strict``, ``user`` (who compiles, if the tests run as root), and under
+``binary`` (its path), ``reads_json``, ``strict``, ``user`` (who compiles, if the tests run as
+root), ``starter`` (a table: who starts the vassal, else root), and under
 ``make`` what git cannot keep: ``directories``, ``pipes``, ``unreadable`` (lists of names),
 ``sparse`` (a table of sizes).
 """
@@ -17,12 +18,13 @@ import shutil
 import tempfile
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from emperor.compiler.directives import EXTENSIONS
 from emperor.compiler.plan import VassalPlan
+from emperor.compiler.reader import Host
 from emperor.compiler.render import render
 from emperor.compiler.spec import VassalCompile, compile_vassal
 from emperor.compiler.target import NEWEST, Target
@@ -102,7 +104,9 @@ def compile_golden(case: GoldenCase, root: str, name: str) -> VassalCompile:
     """Compile one vassal of a case as its settings say."""
     settings = case.settings
     target = Target(
-        version=settings.get("uwsgi", NEWEST), reads_json=settings.get("reads_json", "yajl")
+        version=settings.get("uwsgi", NEWEST),
+        path=settings.get("binary", Target().path),
+        reads_json=settings.get("reads_json", "yajl"),
     )
     with _as_user(settings.get("user")):
         return compile_vassal(
@@ -112,7 +116,23 @@ def compile_golden(case: GoldenCase, root: str, name: str) -> VassalCompile:
             reader=FileReader(cwd=root, allowed=frozenset(settings.get("allow", ()))),
             target=target,
             is_strict=settings.get("strict", False),
+            starter=_started_by(settings.get("starter", {})),
         )
+
+
+def _started_by(fields: dict[str, Any]) -> Host:
+    """Who starts the vassal: root, whoever runs the test."""
+    usual = Host(
+        hostname="host.example.org",
+        cpu_count=4,
+        uid=0,
+        gid=0,
+        user="root",
+        group="root",
+        start_seconds=0,
+        start_microseconds=0,
+    )
+    return replace(usual, **fields)
 
 
 @contextlib.contextmanager

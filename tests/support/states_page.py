@@ -16,29 +16,35 @@ X, D, P, G = Phase.STOPPING, Phase.DELAYED, Phase.PARKED, Phase.GONE
 
 _ANSWERS = ("Compiled", "NotCompiled", "Fresh")
 _ENDS = ("Vanished", "Leave", "Die")
-_TOLD_TO_GO = ("Compiled", "Said", "Tick", "Halt", "Vanished", "Leave", "Die")
+_GONE = ("Superseded", *_ENDS)
+_TOLD_TO_GO = (
+    *("Compiled", "Said", "Tick", "Stopping", "Disowned", "Superseded"),
+    *("Halt", "Vanished", "Leave", "Die"),
+)
 
 #: Every legal transition, and the events that may cause it: the drawing of the page.
 EDGES: dict[tuple[Phase, Phase], tuple[str, ...]] = {
     (W, L): (*_ANSWERS, "Tick"),
-    (W, Q): (*_ANSWERS, "Tick"),
+    (W, Q): (*_ANSWERS, "Tick", "Begin"),
     (W, P): ("Halt",),
-    (W, G): ("NotCompiled", *_ENDS),
+    (W, G): ("NotCompiled", *_GONE),
+    (L, W): ("Disowned",),
     (L, Q): ("Compiled", "Connected", "Start"),
     (L, D): ("NotListening",),
     (L, P): ("Halt",),
-    (L, G): _ENDS,
-    (Q, W): ("Noticed",),
+    (L, G): _GONE,
+    (Q, W): ("Noticed", "Disowned"),
     (Q, L): ("Compiled",),
     (Q, S): ("MayStart",),
     (Q, P): ("Halt",),
-    (Q, G): _ENDS,
+    (Q, G): ("Superseded", "Halt", *_ENDS),
     (S, T): ("Spawned",),
+    (S, R): ("Spawned",),
     (S, X): ("Spawned",),
     (S, D): ("NotSpawned",),
     (S, P): ("NotSpawned",),
     (S, G): ("NotSpawned",),
-    (T, R): ("Said",),
+    (T, R): ("Said", "Tick"),
     (T, A): ("Said", "Tick"),
     (T, X): _TOLD_TO_GO,
     (T, W): ("Exited",),
@@ -52,21 +58,22 @@ EDGES: dict[tuple[Phase, Phase], tuple[str, ...]] = {
     (R, P): ("Exited",),
     (R, G): ("Exited",),
     (A, R): (*_ANSWERS, "Said", "Tick"),
-    (A, X): (*_ANSWERS, "Said", "Tick", "Halt", *_ENDS),
+    (A, X): (*_ANSWERS, "Said", "Tick", "Disowned", "Halt", *_ENDS),
     (A, W): ("Exited",),
     (A, D): ("Exited",),
     (A, P): ("Exited",),
     (A, G): ("Exited",),
     (X, W): ("Exited",),
     (X, L): ("Exited",),
+    (X, D): ("Exited",),
     (X, P): ("Exited",),
     (X, G): ("Exited",),
-    (D, W): ("Tick", "Reload", "Start", "Retry"),
+    (D, W): ("Tick", "Disowned", "Reload", "Start", "Retry"),
     (D, L): ("Compiled",),
     (D, Q): ("Compiled",),
     (D, P): ("Halt",),
-    (D, G): _ENDS,
-    (P, W): ("Reload", "Start"),
+    (D, G): _GONE,
+    (P, W): ("Disowned", "Reload", "Start"),
     (P, L): ("Compiled",),
     (P, Q): ("Compiled",),
     (P, G): _ENDS,
@@ -74,8 +81,9 @@ EDGES: dict[tuple[Phase, Phase], tuple[str, ...]] = {
 
 #: What each action of the table does, in words for users.
 MEANINGS = {
-    "compiled_alive": "it reloads, or restarts where a reload would not do; `NotCompiled`: "
-    "what runs is left alone; who waits for a config gets it",
+    "begin": "an heir: queued, in front of all others",
+    "compiled_alive": "it reloads, by an heir if it is rolling, or restarts where a reload "
+    "would not do; `NotCompiled`: what runs is left alone; who waits for a config gets it",
     "compiled_idle": "queued, or listening if it is on demand; `NotCompiled`: with its last "
     "good config, else it waits (a zerg is gone); not before its time if it is delayed or "
     "parked",
@@ -85,17 +93,23 @@ MEANINGS = {
     "there is none any more",
     "connected": "queued",
     "die": "killed",
+    "disowned": "told to go, then parked; nothing that was compiled for its first owner is run",
+    "disowned_idle": "its socket is closed, and what was compiled for its first owner "
+    "forgotten; the new owner's config is being compiled",
+    "disowned_later": "what was compiled for its first owner is forgotten",
     "die_later": "told to go, and killed, once its pid is known",
     "exited": "see the table of endings",
     "halt": "told to go, then parked",
-    "halt_idle": "parked, its socket closed",
+    "halt_idle": "parked, its socket closed; an heir is gone",
     "halt_later": "parked when its process is gone",
+    "heir_failed": "it goes on as it is, and is spawned again as it is",
     "hurry": "its turn is now",
     "leave": "told to go",
     "may_start": "spawning",
     "not_listening": "delayed for a second",
     "now_listening": "its hooks run",
-    "not_spawned": "delayed for a second; gone or parked if it is not wanted any more",
+    "not_spawned": "delayed for a second; gone or parked if it is not wanted any more; an "
+    "heir is gone",
     "nothing_left": "gone",
     "noticed": "compiled; not while an operator has stopped it",
     "noticed_in_queue": "compiled first, then queued again",
@@ -105,11 +119,15 @@ MEANINGS = {
     "retry_idle": "its place on the blacklist is forgotten; delayed or broken, it is tried now",
     "said": "see the table of words",
     "said_while_stopping": "byte 2: its config, and the order to go once more",
-    "spawned": "starting; told to go if it is not wanted any more",
+    "spawned": "starting; a program that says nothing is ready, if it need not run for a time "
+    "first; told to go if it is not wanted any more",
     "start_idle": "compiled, and spawned at once",
     "start_later": "stopped by an operator, or leaving: it runs again after that",
     "start_listening": "queued, without a connection",
-    "tick_alive": "a held-back reload is sent; who hangs, or takes too long, is asked to "
+    "stopping": "a program: nobody has to tell it to go; see the table of endings",
+    "superseded": "told to go, and to answer what it has begun; then gone",
+    "tick_alive": "a program has run long enough to be ready; an heir that is not ready in "
+    "time is killed; a held-back reload is sent; who hangs, or takes too long, is asked to "
     "reload or killed; a compile that takes too long: the last good config; loyal if it stayed "
     "up long enough",
     "tick_idle": "compiled if something has changed, and spawned; a compile that takes too "

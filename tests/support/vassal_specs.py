@@ -1,9 +1,11 @@
 """What the files of made-up vassals compile to: every kind that the law knows."""
 
+import random
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-from emperor.compiler.plan import Program
+from emperor.compiler.program_values import Program
 from emperor.runtime.launch import LaunchSpec
 from emperor.runtime.privileges import Owner
 
@@ -11,6 +13,15 @@ from emperor.runtime.privileges import Owner
 _ROW = 24
 
 _READY = (("running", 0.0), ("running", 2.0), ("notify", 0.0), ("emperor", 0.0))
+
+
+#: Rows of uWSGI's, of rolling programs, and of all kinds.
+ROWS = ((0, 4, 8, 12), (1, 5, 9, 13), (1, 5, 9, 13), tuple(range(16)))
+
+
+def some_version(rows: Sequence[int], chance: random.Random) -> int:
+    """A version from which a vassal may begin."""
+    return chance.choice(rows) * _ROW + chance.randrange(_ROW)
 
 
 @cache

@@ -318,10 +318,10 @@ class World(Rim):
         process = self.process
         if process is None:
             return []
-        actions: list[Action] = [World.spawned] * 8 + [World.not_spawned]
         if not process.is_up:
-            return actions
-        actions = [World.exit, World.babble]
+            return [World.not_spawned, *[World.spawned] * 8]
+        actions: list[Action] = [World.babble]
+        actions += [World.exit] * (4 if self.state.is_heir else 1)
         if "kill" in process.told:
             return actions + [World.exit] * 10
         if not process.may_speak():
@@ -329,7 +329,8 @@ class World(Rim):
         actions += [World.accept] * 8 + [World.mumble, World.beat, World.hang, World.go]
         if process.program is not None:
             return [*actions, World.ask, World.retire, World.beat, World.leave_quietly]
-        return [*actions, World.exit, World.exile, World.ask, World.ask, World.mumble]
+        actions += [World.exit, World.exile, World.exile, World.ask, World.ask]
+        return actions + [World.mumble] * 3
 
 
 Action = Callable[[World], None]
