@@ -13,13 +13,13 @@ from emperor.runtime.keepsakes import Keepsakes
 from emperor.runtime.launch import BadSpec, CompileAnswer
 from emperor.runtime.law.state import ALIVE, Phase
 from emperor.runtime.monitors.watchtower import Watchtower
-from emperor.runtime.privileges import Owner
 from emperor.runtime.roster import Record, Roster
 from emperor.runtime.stamps import is_fresh
 from emperor.runtime.tenancy import Tenant, Tyrant, denial, of_tenant
 from emperor.runtime.tyranny import Denied
 
-#: How long to wait when the system could not say whose a file is, in seconds.
+#: How long to wait between two tries that files have asked for, or when the system could not
+#: say whose a file is, in seconds.
 RETRY_SECONDS = 1.0
 
 #: A process that nobody has told to go.
@@ -61,8 +61,9 @@ class Compilations:
         if isinstance(verdict, Denied):
             if verdict.is_passing:  # the system is short of something: no event will tell
                 self._loop.call_later(RETRY_SECONDS, self.touched, record.path_key)
-            self._compiled(record, wanted.serial, denial(record.sighting, verdict))
-        elif not self._is_disowned(record, verdict):
+            if verdict.owner is None or not self._is_disowned(record, verdict.owner):
+                self._compiled(record, wanted.serial, denial(record.sighting, verdict))
+        elif not self._is_disowned(record, (verdict.owner.uid, verdict.owner.gid)):
             self._compile(record, wanted, verdict)
         elif verdict.descriptor is not None:
             os.close(verdict.descriptor)
@@ -94,35 +95,44 @@ class Compilations:
             descriptor=None if tenant is None else tenant.descriptor,
         )
 
-    def _is_disowned(self, record: Record, tenant: Tenant) -> bool:
-        """Whether the vassal has to go before it is compiled for its new owner."""
+    def _is_disowned(self, record: Record, owner: tuple[int, int]) -> bool:
+        """Whether the vassal has to go before it is compiled for its new owner (uid, gid)."""
         state = record.state
         spec = state.spec or state.running
         if spec is None or spec.owner is None:
             return False
-        was, now = spec.owner, tenant.owner
-        if (was.uid, was.gid) == (now.uid, now.gid):
+        first = spec.owner.uid, spec.owner.gid
+        if first == owner:
             return False
+        was, now = (f"{uid}:{gid}" for uid, gid in (first, owner))
         if state.phase in _GOING_ON:
-            self._report_change(record, was, now)
-        text = (
-            f"its file belonged to {was.uid}:{was.gid} and belongs to {now.uid}:{now.gid} now"
-        )
-        self._feed(record, ev.Disowned(message=f"{text}: stopping"))
+            record.is_broken = True
+            record.findings = (
+                f"error[tyrant]: its owner has changed from {was} to {now}, so it was stopped\n"
+                f"  help: touch the file to run it as {now}, or give it back by chown",
+            )
+        text = f"its file belonged to {was} and belongs to {now} now: stopping"
+        self._feed(record, ev.Disowned(message=text))
         return state.phase in _GOING_ON
 
-    def _report_change(self, record: Record, was: Owner, now: Owner) -> None:
-        record.findings = (
-            f"error[tyrant]: its owner has changed from {was.uid}:{was.gid} to"
-            f" {now.uid}:{now.gid}, so it was stopped\n"
-            f"  help: touch the file to run it as {now.uid}, or give it back by chown",
-        )
-        record.is_broken = True
-
     def touched(self, path_key: str) -> None:
-        """Something changed that a broken vassal (or one with watched includes) reads."""
+        """Something changed that a broken vassal (or one with watched includes) reads. What
+        changes by being compiled (a command that writes) is not compiled all the time."""
+        record = self._roster.by_path_key(path_key)
+        if record is None or record.is_retry_due:
+            return
+        wait = record.retried_at + RETRY_SECONDS - self._loop.time()
+        if wait > 0:
+            record.is_retry_due = True
+            self._loop.call_later(wait, self._retry, path_key)
+        else:
+            self._retry(path_key)
+
+    def _retry(self, path_key: str) -> None:
         record = self._roster.by_path_key(path_key)
         if record is not None:
+            record.is_retry_due = False
+            record.retried_at = self._loop.time()
             self._feed(record, ev.Noticed(cause=ev.Cause.INCLUDE))
 
     def forget(self, record: Record, *, for_good: bool) -> None:

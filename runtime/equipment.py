@@ -53,9 +53,7 @@ class Equipment:
     def _open_sink(self, log: str, most_bytes: int, keep: int, vassal: str) -> Sink:
         if log == "journal":
             return JournalSink(vassal)
-        return FileSink(
-            log, most_bytes=most_bytes, keep=keep, owner=self.owner, vassal=vassal
-        )
+        return FileSink(log, most_bytes=most_bytes, keep=keep, owner=self.owner, vassal=vassal)
 
     def _close_sink(self) -> None:
         if self._sink is not None:

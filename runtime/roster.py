@@ -53,6 +53,8 @@ class Record:
     findings: tuple[str, ...] = ()
     dependencies: tuple[tuple[str, PathStamp], ...] = ()
     is_broken: bool = False
+    is_retry_due: bool = False
+    retried_at: float = -1e9
     heir: Record | None = None
     elder: Record | None = None
     lord: Record | None = None

@@ -49,8 +49,9 @@ class Tyrant:
         self._initgroups = initgroups
 
     def admit(self, sighting: Sighting) -> Tenant | Denied:
-        """Whose vassal it is, by the file as it is now; the descriptor is the caller's."""
-        if sighting.text is not None:
+        """Whose vassal it is, by the file as it is now; the descriptor is the caller's. What a
+        monitor says of it counts more than the file, which the worker then opens itself."""
+        if sighting.text is not None or sighting.has_given_owner:
             attributes = sighting.attributes
             denied = judge_numbers(attributes.uid, attributes.gid)
             return denied or Tenant(owner=self._owner(attributes.uid, attributes.gid))

@@ -7,7 +7,7 @@ import os
 import pwd
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from emperor.runtime.tyranny_path import Entry, Link, Lost, Trail, quoted, walk
 
@@ -34,6 +34,7 @@ class Denied:
     reason: str  # a sentence part: "its file /srv/a.ini belongs to root, uid 0 (mode 0644)"
     remedy: str  # what to do about it, a command for the shell where there is one
     is_passing: bool = False  # the system is short of something; the file is not to blame
+    owner: tuple[int, int] | None = None  # the uid and gid that it has, as far as is known
 
 
 def judge(path: str, *, nofollow: bool) -> Admitted | Denied:
@@ -51,7 +52,7 @@ def judge(path: str, *, nofollow: bool) -> Admitted | Denied:
     objection = next(_objections(trail, master, nofollow=nofollow), None)
     if objection is not None:
         os.close(trail.descriptor)
-        return objection
+        return replace(objection, owner=(master.uid, master.gid))
     return Admitted(uid=master.uid, gid=master.gid, descriptor=trail.descriptor)
 
 
@@ -62,6 +63,7 @@ def judge_numbers(uid: int, gid: int) -> Denied | None:
             return Denied(
                 reason=f"its monitor gives it {what} {number}, and it would run as that",
                 remedy=f"give it a {what} from 1 to {_LAST_NUMBER}",
+                owner=(uid, gid),
             )
     return None
 

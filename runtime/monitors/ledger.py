@@ -126,6 +126,7 @@ class Ledger:
             text=found.text,
             socket=found.socket,
             extra=tuple(sorted(found.attributes.items())),
+            has_given_owner=found.uid is not None or found.gid is not None,
         )
 
     def _text_stamp(self, text: str, before: Sighting | None) -> Stamp:

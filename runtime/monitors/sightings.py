@@ -37,6 +37,7 @@ class Sighting:
     text: str | None = None  # the config, where there is no file
     socket: str | None = None  # the address of its on-demand socket, where a plugin gives it
     extra: tuple[tuple[str, str], ...] = ()  # what else a plugin says of it, sorted
+    has_given_owner: bool = False  # a plugin says whose it is, whoever owns the file
 
     @property
     def compiled_as(self) -> str:

@@ -3,6 +3,7 @@
 import signal
 from dataclasses import dataclass, field, replace
 
+from emperor.compiler.program_values import Program
 from emperor.runtime import events as ev
 from emperor.runtime.events import Cause, Effect, Event
 from emperor.runtime.launch import LaunchSpec
@@ -24,6 +25,10 @@ ONE = LaunchSpec(
 TWO = replace(ONE, delivered=(b"[uwsgi]\ngreeting = two\n",), digest="two")
 BARE = replace(ONE, digest="bare", has_master=False)
 LAZY = replace(ONE, digest="lazy", socket="/run/lazy.socket")
+
+SERVED = replace(
+    ONE, argv=("server",), delivered=(), digest="served", has_master=False, program=Program()
+)
 
 STOP, RELOAD = ev.Send(byte=Order.STOP), ev.Send(byte=Order.RELOAD)
 GRACEFUL_STOP = ev.Send(byte=Order.GRACEFUL_STOP)
@@ -142,6 +147,31 @@ def ready(spec: LaunchSpec = ONE, **fields: object) -> History:
     history.take(said(Word.SPAWNED), said(Word.ACCEPTING), said(Word.LOYAL))
     history.now += 10
     assert history.phase is Phase.READY
+    return history
+
+
+def program(name: str = "one", **fields: object) -> LaunchSpec:
+    """A config of a program; ``fields`` say how it is treated."""
+    treated = replace(Program(), **fields)  # type: ignore[arg-type]
+    return replace(SERVED, argv=("server", name), digest=name, program=treated)
+
+
+def serving(spec: LaunchSpec, **fields: object) -> History:
+    """A vassal whose program has been ready for a while, and is loyal."""
+    history = fresh_one(**fields)
+    history.take(ev.Noticed())
+    history.compiled(spec)
+    history.take(ev.Spawned(pid=7))
+    history.take(said(Word.ACCEPTING), said(Word.LOYAL))
+    history.now += 10
+    assert history.phase is Phase.READY
+    return history
+
+
+def heir(spec: LaunchSpec, **fields: object) -> History:
+    """An heir whose process was asked for."""
+    history = fresh_one(**fields)
+    assert history.take(ev.Begin(spec=spec)) == (ev.Spawn(spec=spec),)
     return history
 
 
