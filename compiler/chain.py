@@ -32,6 +32,9 @@ _WITHOUT_EFFECT = ("files", "io", "sysvsem")
 _WAIT_OUTSIDE = ("timeout", "--foreground", "0")
 
 
+_ENTER = ("/bin/sh", "-c", 'cd "$0" 2>/dev/null || cd /; exec "$@"')
+
+
 class UnknownNamespace(ValueError):
     """A word that stands for no namespace."""
 
@@ -45,6 +48,7 @@ class Jail:
     namespaces: tuple[str, ...] = ()  # as ``parse_namespaces`` gives them
     bounding: tuple[int, ...] | None = None  # capabilities that it may ever hold; None: any
     drops_capabilities: bool = False  # the Emperor has kept some, the vassal gets none
+    directory: str | None = None  # where the owner starts, if he may be there; absolute
 
 
 def chain(jail: Jail) -> tuple[str, ...]:
@@ -64,10 +68,14 @@ def chain(jail: Jail) -> tuple[str, ...]:
     changes its uid later on: then only SIGKILL to the group gets both.
 
     ``bounding`` is skipped by setpriv(1), without a word, where CAP_SETPCAP is missing.
+
+    The ``directory`` is looked up last, with the owner's rights: who can exchange it for
+    another one gets nowhere where he could not go himself. Who may not be there is in "/".
     """
+    words = _unshare(jail) + _inside(jail)
     if "user" in jail.namespaces:
-        return _setpriv(_identity(jail)) + _unshare(jail) + _inside(jail)
-    return _unshare(jail) + _inside(jail)
+        words = _setpriv(_identity(jail)) + words
+    return words if jail.directory is None else (*words, *_ENTER, jail.directory)
 
 
 def forks(jail: Jail) -> bool:

@@ -61,12 +61,21 @@ class Compilations:
         if isinstance(verdict, Denied):
             if verdict.is_passing:  # the system is short of something: no event will tell
                 self._loop.call_later(RETRY_SECONDS, self.touched, record.path_key)
-            if verdict.owner is None or not self._is_disowned(record, verdict.owner):
-                self._compiled(record, wanted.serial, denial(record.sighting, verdict))
+            self._refuse(record, wanted, verdict)
         elif not self._is_disowned(record, (verdict.owner.uid, verdict.owner.gid)):
             self._compile(record, wanted, verdict)
         elif verdict.descriptor is not None:
             os.close(verdict.descriptor)
+
+    def _refuse(self, record: Record, wanted: ev.Compile, denied: Denied) -> None:
+        """What runs goes on, if it is still its owner's; nothing new is started."""
+        refusal = denial(record.sighting, denied)
+        findings = refusal.diagnostics
+        if denied.owner is not None and self._is_disowned(record, denied.owner, *findings):
+            return
+        if not denied.is_passing and record.state.phase not in _GOING_ON:
+            self._feed(record, ev.Disowned(message="it is refused"))
+        self._compiled(record, wanted.serial, refusal)
 
     def _compile(self, record: Record, wanted: ev.Compile, tenant: Tenant | None) -> None:
         serial = wanted.serial
@@ -95,8 +104,9 @@ class Compilations:
             descriptor=None if tenant is None else tenant.descriptor,
         )
 
-    def _is_disowned(self, record: Record, owner: tuple[int, int]) -> bool:
-        """Whether the vassal has to go before it is compiled for its new owner (uid, gid)."""
+    def _is_disowned(self, record: Record, owner: tuple[int, int], *findings: str) -> bool:
+        """Whether the vassal has to go before it is compiled for its new owner (uid, gid), of
+        whom there may be findings."""
         state = record.state
         spec = state.spec or state.running
         if spec is None or spec.owner is None:
@@ -105,14 +115,14 @@ class Compilations:
         if first == owner:
             return False
         was, now = (f"{uid}:{gid}" for uid, gid in (first, owner))
+        text = (
+            f"error[tyrant]: its file belonged to {was} and belongs to {now} now: stopping\n"
+            f"  help: touch the file to run it as {now}, or give it back by chown"
+        )
         if state.phase in _GOING_ON:
             record.is_broken = True
-            record.findings = (
-                f"error[tyrant]: its owner has changed from {was} to {now}, so it was stopped\n"
-                f"  help: touch the file to run it as {now}, or give it back by chown",
-            )
-        text = f"its file belonged to {was} and belongs to {now} now: stopping"
-        self._feed(record, ev.Disowned(message=text))
+            record.findings = (text, *findings)
+        self._feed(record, ev.Disowned(message="\n".join((text, *findings))))
         return state.phase in _GOING_ON
 
     def touched(self, path_key: str) -> None:

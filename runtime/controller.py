@@ -209,6 +209,8 @@ class Controller:
 
     def _feed(self, record: Record, event: ev.Event) -> None:
         """Run the state machine; events that effects cause have their turn afterwards."""
+        if not self._succession.hears(record, event):
+            return
         record.inbox.append(event)
         if len(record.inbox) > 1:
             return

@@ -4,6 +4,7 @@ somebody to notify, a log."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from emperor.compiler.program_values import Program
 from emperor.runtime.held import HeldSockets
@@ -19,46 +20,84 @@ FIRST_SOCKET = 3
 Sink = FileSink | JournalSink
 
 
+@dataclass(slots=True, kw_only=True)
+class _Log:
+    """A log that several generations may write to: ``target`` is its path or "journal", its
+    size in bytes, how many are kept."""
+
+    target: tuple[str, int, int]
+    sink: Sink
+    users: int = 1
+
+    def release(self) -> None:
+        """One writes to it no more; with the last it is closed."""
+        self.users -= 1
+        if not self.users:
+            self.sink.close()
+
+
 class Equipment:
-    """What all processes of one program vassal share, one after the other or side by side."""
+    """What all processes of one generation of a program share, one after the other."""
 
     def __init__(self, owner: Owner | None) -> None:
         self.owner = owner
         self._sockets = HeldSockets(owner)
-        self._sink: Sink | None = None
-        self._logs_to: tuple[str, int, int] | None = None
+        self._log: _Log | None = None
+
+    def heir(self) -> Equipment:
+        """That of the next generation, beside this one: sockets of its own at the same
+        addresses, as ``HeldSockets.heir`` has it, and the same log."""
+        heir = Equipment(self.owner)
+        heir._sockets = self._sockets.heir()
+        heir._log = self._log
+        if self._log is not None:
+            self._log.users += 1
+        return heir
 
     def sockets(self, spec: LaunchSpec) -> dict[int, int]:
         """The listening sockets of a spec: number in the program -> our descriptor. Opens and
         closes what it takes; raises OSError with a message that names the address."""
         return dict(enumerate(self._sockets.open(spec.sockets), FIRST_SOCKET))
 
+    def take_over(self) -> None:
+        """Have new connections come here, no more to the generation before; raises OSError,
+        and then they go where they went."""
+        self._sockets.take_over()
+
+    @property
+    def is_relieved(self) -> bool:
+        """Whether the next generation gets connections that came here."""
+        return self._sockets.is_relieved
+
+    def is_quiet(self) -> bool:
+        """Whether none of those is still to be accepted here; never waits."""
+        return self._sockets.is_quiet()
+
     def sink(self, program: Program, vassal: str) -> Sink | None:
         """Where the output goes, if the program has a log of its own."""
-        wanted = None
+        target = None
         if program.log is not None:
-            wanted = (program.log, program.log_bytes, program.log_keep)
-        if wanted != self._logs_to:
-            self._close_sink()
-            self._logs_to = wanted
-            self._sink = None if wanted is None else self._open_sink(*wanted, vassal)
-        return self._sink
+            target = (program.log, program.log_bytes, program.log_keep)
+        if target != (None if self._log is None else self._log.target):
+            self._release_log()
+            if target is not None:
+                self._log = _Log(target=target, sink=self._open_sink(*target, vassal))
+        return None if self._log is None else self._log.sink
 
     def close(self) -> None:
-        """Close the sockets and the log."""
+        """Close the sockets, and the log if no other generation writes to it."""
         self._sockets.close()
-        self._close_sink()
-        self._logs_to = None
+        self._release_log()
 
     def _open_sink(self, log: str, most_bytes: int, keep: int, vassal: str) -> Sink:
         if log == "journal":
             return JournalSink(vassal)
         return FileSink(log, most_bytes=most_bytes, keep=keep, owner=self.owner, vassal=vassal)
 
-    def _close_sink(self) -> None:
-        if self._sink is not None:
-            self._sink.close()
-            self._sink = None
+    def _release_log(self) -> None:
+        if self._log is not None:
+            self._log.release()
+            self._log = None
 
 
 class NotifyRoom:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import stat
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from emperor.compiler.program_values import HeldSocket
 from emperor.runtime.addresses import Address, Kind, parse
 from emperor.runtime.privileges import Owner, as_files_of
-from emperor.runtime.sockets import Listener, listen, parse_mode, parse_owner
+from emperor.runtime.sockets import Listener, Sharing, listen, parse_mode, parse_owner
+from emperor.runtime.steering import Post, first, twin
+
+log = logging.getLogger("emperor.held")
 
 #: As many descriptors as a program gets below 64, with three for its standard ones and one to
 #: talk to the Emperor.
@@ -52,13 +57,32 @@ class _Wanted:
     owner: tuple[int | None, int | None] | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """One socket as it is. ``elder`` is the one whose connections it is to take over: another
+    one, or the same, where both generations have to share it."""
+
+    wanted: _Wanted
+    post: Post
+    elder: Post | None = None
+
+
 class HeldSockets:
-    """The sockets of one program; with an ``owner`` (a tenant) nothing is opened that this
-    user could not have opened himself."""
+    """The sockets of one program, or of one generation of it (``heir``); with an ``owner`` (a
+    tenant) nothing is opened that this user could not have opened himself."""
 
     def __init__(self, owner: Owner | None) -> None:
         self._owner = owner
-        self._held: dict[Address, tuple[_Wanted, Listener]] = {}
+        self._held: dict[Address, _Held] = {}
+        self._elder: HeldSockets | None = None
+
+    def heir(self) -> HeldSockets:
+        """Those of the next generation: at an address that is held here it gets a socket of
+        its own, where the kernel has room for two, which nobody reaches until ``take_over``.
+        Closed before that, it leaves all as it was."""
+        heir = HeldSockets(self._owner)
+        heir._elder = self
+        return heir
 
     def open(self, wanted: Sequence[HeldSocket]) -> tuple[int, ...]:
         """Hold these sockets and no others; gives their descriptors, in the same order.
@@ -68,46 +92,90 @@ class HeldSockets:
         Raises OSError with a message that names the address, and then nothing has changed.
         """
         if len(wanted) > MOST_SOCKETS:
-            first = wanted[MOST_SOCKETS].address
-            text = f"{first}: a program gets {MOST_SOCKETS} sockets at most"
+            first_of_them = wanted[MOST_SOCKETS].address
+            text = f"{first_of_them}: a program gets {MOST_SOCKETS} sockets at most"
             raise OSError(errno.EMFILE, text)
         all_wanted = [_read(one, self._owner) for one in wanted]
-        held: dict[Address, tuple[_Wanted, Listener]] = {}
+        held: dict[Address, _Held] = {}
         with contextlib.ExitStack() as undo:
             for one in all_wanted:
                 if one.address not in held:
-                    held[one.address] = (one, self._hold(one, undo))
+                    held[one.address] = self._hold(one, undo)
             undo.pop_all()
         before, self._held = self._held, held
-        stays = {id(listener) for _, listener in held.values()}
-        for _, listener in before.values():
-            if id(listener) not in stays:
-                listener.close()
-        return tuple(held[one.address][1].fileno() for one in all_wanted)
+        stays = {id(one.post) for one in held.values()}
+        for one_before in before.values():
+            if id(one_before.post) not in stays:
+                one_before.post.close()
+        return tuple(held[one.address].post.listener.fileno() for one in all_wanted)
+
+    def take_over(self) -> None:
+        """From now on new connections come here, no more to the generation before. Raises
+        OSError, and then they go where they went."""
+        held = sorted(self._held.values(), key=lambda one: one.post.group is not None)
+        with contextlib.ExitStack() as undo:
+            for one in held:  # files first: that is where the world can be in the way
+                if one.elder is not None and one.elder is not one.post:
+                    one.post.take_over(one.elder, self._rights())
+                    undo.callback(one.post.give_back, one.elder)
+            undo.pop_all()
+        self._held = {key: replace(one, elder=None) for key, one in self._held.items()}
+        self._elder = None
+
+    @property
+    def is_relieved(self) -> bool:
+        """Whether the next generation has taken connections over that came here."""
+        return any(one.post.is_relieved for one in self._held.values())
+
+    def is_quiet(self) -> bool:
+        """Whether of the connections that the next generation gets by now none is still to be
+        accepted here; never waits."""
+        return all(one.post.is_quiet() for one in self._held.values() if one.post.is_relieved)
 
     def close(self) -> None:
         """Close them all, and remove their files; never raises."""
-        held, self._held = self._held, {}
-        for _, listener in held.values():
-            listener.close()
+        held, self._held, self._elder = self._held, {}, None
+        for one in held.values():
+            one.post.close()
 
-    def _hold(self, wanted: _Wanted, undo: contextlib.ExitStack) -> Listener:
-        before, listener = self._held.get(wanted.address, (wanted, None))
-        if listener is not None and self._is_in_place(listener):
-            if before != wanted:
-                undo.callback(self._take_back, listener, self._as_it_is(listener, before))
-                self._alter(listener, wanted)
-            return listener
-        opened = self._listen(wanted)
-        undo.callback(opened.close)
-        return opened
+    def _hold(self, wanted: _Wanted, undo: contextlib.ExitStack) -> _Held:
+        held = self._held.get(wanted.address)
+        if held is not None and self._is_in_place(held.post.listener):
+            self._adapt(held, wanted, undo)
+            return replace(held, wanted=wanted)
+        before = None if self._elder is None else self._elder._held.get(wanted.address)
+        if before is not None and self._is_in_place(before.post.listener):
+            return self._hold_beside(before, wanted, undo)
+        post = first(wanted.address, partial(self._listen, wanted))
+        undo.callback(post.close)
+        return _Held(wanted=wanted, post=post)
 
-    def _listen(self, wanted: _Wanted) -> Listener:
+    def _hold_beside(self, elder: _Held, wanted: _Wanted, undo: contextlib.ExitStack) -> _Held:
+        """A socket where the generation before has one; the same, if there is no other way."""
+        try:
+            post = twin(elder.post, partial(self._listen, wanted))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            log.debug("%s: shared with the one before: %s", wanted.address, reason)
+            self._adapt(elder, wanted, undo)
+            post = elder.post
+            post.users += 1
+        undo.callback(post.close)
+        return _Held(wanted=wanted, post=post, elder=elder.post)
+
+    def _listen(self, wanted: _Wanted, at: Address, sharing: Sharing) -> Listener:
+        """Open a socket as it is wanted, but at this address."""
         if self._owner is not None:
-            return listen_for_tenant(wanted.address, self._owner, wanted.backlog, wanted.mode)
+            return listen_for_tenant(at, self._owner, wanted.backlog, wanted.mode, sharing)
         return listen(
-            wanted.address, backlog=wanted.backlog, mode=wanted.mode, owner=wanted.owner
+            at, backlog=wanted.backlog, mode=wanted.mode, owner=wanted.owner, sharing=sharing
         )
+
+    def _adapt(self, held: _Held, wanted: _Wanted, undo: contextlib.ExitStack) -> None:
+        listener, before = held.post.listener, held.wanted
+        if before != wanted:
+            undo.callback(self._take_back, listener, self._as_it_is(listener, before))
+            self._alter(listener, wanted)
 
     def _is_in_place(self, listener: Listener) -> bool:
         """Whether it can be reached: its file may have been removed or replaced."""
@@ -148,7 +216,11 @@ class HeldSockets:
 
 
 def listen_for_tenant(
-    address: Address, owner: Owner, backlog: int, mode: int | None = None
+    address: Address,
+    owner: Owner,
+    backlog: int,
+    mode: int | None = None,
+    sharing: Sharing = Sharing.NEVER,
 ) -> Listener:
     """Listen on an address for a tenant, if he could have done it himself: his rights decide
     about files, and ports that are for root are refused. As ``sockets.listen`` otherwise.
@@ -166,7 +238,7 @@ def listen_for_tenant(
             rights.enter_context(as_files_of(owner))
         except OSError as error:
             raise _refusal(address, error) from None
-        opened = listen(address, backlog=backlog, mode=mode)
+        opened = listen(address, backlog=backlog, mode=mode, sharing=sharing)
     return TenantListener(
         socket=opened.socket, address=opened.address, file=opened.file, owner=owner
     )

@@ -25,7 +25,7 @@ class Launcher:
     """Starts vassals and talks to them; ``feed`` gets what becomes of them.
 
     ``outfit`` is what the Emperor gives to all of them. With ``captures_output`` the end of
-    what they write is kept.
+    what they write is kept, and that of tenants always.
     """
 
     def __init__(
@@ -39,7 +39,8 @@ class Launcher:
         self._processes = processes
         self._outfit = outfit
         self._notify_room = NotifyRoom()
-        self._outlet = Outlet() if captures_output else None
+        self._outlet = Outlet()
+        self._captures_output = captures_output
         self._feed = feed
 
     # -- the process -------------------------------------------------------------------------
@@ -51,9 +52,9 @@ class Launcher:
             channel = record.channel = Channel(lambda data: self._said(record, data))
             environment, descriptors = self._given(record, spec, channel)
             self._processes.spawn(
-                argv=(*self._outfit.chain(spec.owner), *spec.argv),
+                argv=(*self._outfit.chain(spec.owner, spec.cwd), *spec.argv),
                 environment=environment,
-                cwd=spec.cwd,
+                cwd=spec.cwd if spec.owner is None else "/",
                 descriptors=descriptors,
                 on_spawned=lambda pid: self._spawned(record, pid),
                 on_failed=lambda message: self._not_spawned(record, message),
@@ -86,7 +87,9 @@ class Launcher:
     ) -> tuple[dict[str, str], dict[int, int]]:
         """Its environment, and its descriptors by the numbers they get; raises OSError."""
         environment = self._outfit.environment(record, spec)
-        outlet: Outlet | Sink | None = self._outlet
+        # a tenant is not given the daemon's own output: it could read it, or cut it off
+        is_captured = self._captures_output or spec.owner is not None
+        outlet: Outlet | Sink | None = self._outlet if is_captured else None
         if spec.program is None:
             descriptors = channel.theirs()
             environment["UWSGI_EMPEROR_FD"] = str(COMMAND_TARGET)

@@ -165,9 +165,14 @@ class LogFile:
         except FileNotFoundError:
             opened = os.open(self.path, _FLAGS | os.O_CREAT | os.O_EXCL, _MODE)
             os.fchmod(opened, _MODE)  # the umask is the whole process's, and changes at times
-        if not stat.S_ISREG(os.fstat(opened).st_mode):
+        status = os.fstat(opened)
+        if not stat.S_ISREG(status.st_mode):
             os.close(opened)
             raise OSError(errno.EINVAL, "it is no regular file")
+        if self._owner is not None and status.st_uid != self._owner.uid:
+            # whoever may write to it: below /proc/self is the daemon itself
+            os.close(opened)
+            raise OSError(errno.EPERM, "it is somebody else's")
         self._descriptor = opened
 
     def _rights(self) -> AbstractContextManager[None]:

@@ -38,11 +38,16 @@ class Outfit:
         self.forks = chains.forks(jail)
         self.chain = lru_cache(maxsize=256)(self._chain)
 
-    def _chain(self, owner: Owner | None) -> tuple[str, ...]:
+    def _chain(self, owner: Owner | None, directory: str) -> tuple[str, ...]:
         """The words in front of a command, for its owner if it has one."""
         if owner is None:
             return chains.chain(self._jail)
-        mine = replace(self._jail, owner=(owner.uid, owner.gid), groups=owner.groups)
+        mine = replace(
+            self._jail,
+            owner=(owner.uid, owner.gid),
+            groups=owner.groups,
+            directory=directory,
+        )
         return chains.chain(mine)
 
     def environment(self, record: Record, spec: LaunchSpec) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
 import os
 import socket
@@ -15,6 +16,15 @@ from emperor.runtime.privileges import files_uid, identity
 
 #: What ``bind`` gives a socket file, before the umask.
 _FULL_MODE = 0o777
+
+
+class Sharing(enum.Enum):
+    """Whether other sockets may listen on the same TCP address; ``steering`` decides then
+    which of them gets a connection."""
+
+    NEVER = "never"
+    FOUNDS = "founds"  # others can come later, when this one lets them
+    JOINS = "joins"  # others are there, and let it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +61,7 @@ def listen(
     backlog: int,
     mode: int | None = None,
     owner: tuple[int | None, int | None] | None = None,
+    sharing: Sharing = Sharing.NEVER,
 ) -> Listener:
     """Listen on an address; raises OSError with a message that names it.
 
@@ -60,7 +71,7 @@ def listen(
     nobody listens on any more is replaced; anything else that is in the way is an error.
     """
     try:
-        return _listen(address, backlog, mode, owner)
+        return _listen(address, backlog, mode, owner, sharing)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(error.errno, f"cannot listen on {address}: {reason}") from None
@@ -108,6 +119,7 @@ def _listen(
     backlog: int,
     mode: int | None,
     owner: tuple[int | None, int | None] | None,
+    sharing: Sharing,
 ) -> Listener:
     opened = socket.socket(address.family, socket.SOCK_STREAM)
     file: tuple[str, int, int] | None = None
@@ -117,16 +129,33 @@ def _listen(
         elif address.kind is Kind.ABSTRACT:
             opened.bind(address.for_kernel)
         else:
-            if address.kind is Kind.TCP6:
-                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            opened.bind(address.for_kernel)
+            _bind_port(opened, address, joins=sharing is Sharing.JOINS)
             address = replace(address, port=opened.getsockname()[1])
-        opened.listen(backlog)
+        if sharing is Sharing.FOUNDS and address.kind in (Kind.TCP4, Kind.TCP6):
+            _found(opened, backlog)
+        else:
+            opened.listen(backlog)
     except OSError:
         Listener(socket=opened, address=address, file=file).close()
         raise
     return Listener(socket=opened, address=address, file=file)
+
+
+def _bind_port(opened: socket.socket, address: Address, *, joins: bool) -> None:
+    if address.kind is Kind.TCP6:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if joins:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    opened.bind(address.for_kernel)
+
+
+def _found(opened: socket.socket, backlog: int) -> None:
+    """Listen with room for others. The kernel makes that room only now; with the flag at
+    ``bind``, or for longer, any program of the same user could take part."""
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    opened.listen(backlog)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
 
 
 def _bind_file(

@@ -9,12 +9,16 @@ import threading
 
 
 def tell(words):
+    """Say something to the Emperor."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.sendto(words.encode(), os.environ["NOTIFY_SOCKET"])
 
 
 class Greeting(http.server.BaseHTTPRequestHandler):
+    """Says the same to everybody."""
+
     def do_GET(self):
+        """Answer one request."""
         body = b"Hello from a few lines of Python\n"
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -23,11 +27,15 @@ class Greeting(http.server.BaseHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    def service_actions(self):  # twice a second, and after each request
+    """Serves on the Emperor's socket, and says that it is alive."""
+
+    def service_actions(self):
+        """Called twice a second, and after each request."""
         tell("WATCHDOG=1")
 
 
 def go(number, frame):
+    """Answer what is left, and leave."""
     tell("STOPPING=1\nSTATUS=answering what is left")
     threading.Thread(target=server.shutdown).start()
 

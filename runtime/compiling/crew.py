@@ -51,7 +51,7 @@ class Crew:
         self._on_trouble = on_trouble
         self._waiting: dict[Owner | None, deque[Request]] = {}
         self._workers: list[WorkerLink] = []
-        self.is_closing = False
+        self.is_closing = self._is_feeding = False
 
     def __contains__(self, worker: WorkerLink) -> bool:
         return worker in self._workers
@@ -69,15 +69,22 @@ class Crew:
 
     def feed(self) -> None:
         """Give what waits to the workers, each owner's requests in turn."""
-        for owner in tuple(self._waiting):
-            queue = self._waiting[owner]
-            while queue:
-                worker = self._hand(owner)
-                if worker is None:
-                    break
-                self._give(worker, queue.popleft())
-            if not queue:
-                del self._waiting[owner]
+        if self._is_feeding:  # a worker that was dismissed for another one leads back here
+            return
+        self._is_feeding = True
+        try:
+            for owner in tuple(self._waiting):
+                self._feed_one(owner, self._waiting[owner])
+        finally:
+            self._is_feeding = False
+
+    def _feed_one(self, owner: Owner | None, queue: deque[Request]) -> None:
+        while queue:
+            worker = self._hand(owner)
+            if worker is None:
+                return
+            self._give(worker, queue.popleft())
+        del self._waiting[owner]
 
     def retire(self) -> None:
         """Let all workers go; what they have not answered is asked again."""

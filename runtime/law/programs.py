@@ -103,7 +103,7 @@ def heir_failed(state: Vassal, event: Event, now: float) -> Step:
 def begin(state: Vassal, event: Event, now: float) -> Step:
     """An heir is to be started with a config that is there already, and no throttle."""
     assert isinstance(event, ev.Begin)
-    after = replace(state, spec=event.spec, is_heir=True, is_urgent=True, phase=Phase.QUEUED)
+    after = replace(state, spec=event.spec, is_heir=True, phase=Phase.QUEUED)
     return after, (ev.AskStart(is_urgent=True),)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 #: How long one request may take, in seconds.
@@ -14,6 +14,8 @@ REQUEST_SECONDS = 30.0
 
 _REQUEST = b"GET / HTTP/1.1\r\nHost: crowd\r\n%s\r\n"
 _LENGTH = b"content-length:"
+
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,7 +71,7 @@ async def _one_by_one(host: str, port: int, tally: Tally, is_over: threading.Eve
     while not is_over.is_set():
         with _judged(tally):
             async with asyncio.timeout(REQUEST_SECONDS), _connection(host, port) as streams:
-                tally.answers[await _ask(*streams, b"Connection: close\r\n")] += 1
+                tally.answers[await _ask(streams, b"Connection: close\r\n")] += 1
 
 
 async def _lasting(host: str, port: int, tally: Tally, is_over: threading.Event) -> None:
@@ -80,7 +82,7 @@ async def _lasting(host: str, port: int, tally: Tally, is_over: threading.Event)
                 while not is_over.is_set():
                     limit.reschedule(asyncio.get_running_loop().time() + REQUEST_SECONDS)
                     try:
-                        body = await _ask(*streams, b"")
+                        body = await _ask(streams, b"")
                     except (NoAnswer, ConnectionError):
                         if not answered:
                             raise
@@ -98,7 +100,7 @@ def _judged(tally: Tally) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _connection(host, port):
+async def _connection(host: str, port: int) -> AsyncIterator[_Streams]:
     reader, writer = await asyncio.open_connection(host, port)
     try:
         yield reader, writer
@@ -106,8 +108,9 @@ async def _connection(host, port):
         writer.transport.abort()
 
 
-async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, more: bytes) -> str:
+async def _ask(streams: _Streams, more: bytes) -> str:
     """The body of the answer to one request."""
+    reader, writer = streams
     writer.write(_REQUEST % more)
     try:
         head = await reader.readuntil(b"\r\n\r\n")

@@ -67,8 +67,8 @@ def answer(path, query):
 
 def main():
     listener = socket.socket(fileno=3)
-    for name in ("SIGHUP", "SIGUSR1"):
-        signal.signal(getattr(signal, name), lambda number, frame, name=name: HEARD.append(name))
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, lambda number, frame: HEARD.append(signal.Signals(number).name))
     if "deaf" in WORDS:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "ready" in WORDS:
@@ -83,6 +83,33 @@ def main():
 
 main()
 """
+
+#: An app for real servers; as ASGI it tells when it can serve.
+_APP = """\
+import os, socket
+
+async def live(receive, send):
+    await receive()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return await live(receive, send)
+    headers = [(b"content-length", str(len(BODY)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": BODY})
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [("Content-Length", str(len(BODY)))])
+    return [BODY]
+"""
+
+#: One that cannot be imported.
+BROKEN_APP = "raise RuntimeError('this version does not start')\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +190,11 @@ def yard() -> Iterator[Yard]:
         yield found
     finally:
         shutil.rmtree(root)
+
+
+def app_saying(text: str) -> str:
+    """An app for real servers that answers everything with this text."""
+    return f"BODY = {text.encode()!r}\n{_APP}"
 
 
 def a_python() -> str:

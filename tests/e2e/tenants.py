@@ -291,10 +291,11 @@ def estate() -> Iterator[Estate]:
     os.chmod(root, 0o755)
     try:
         place = Estate(root=root, server=a_server())
-        for name in ("vassals", "lies", "state"):
+        for name in ("vassals", "lies", "state", "control"):
             os.mkdir(f"{root}/{name}")
             os.chmod(f"{root}/{name}", 0o755)
-        os.chown(f"{root}/state", EMPEROR, EMPEROR)
+        for name in ("state", "control"):
+            os.chown(f"{root}/{name}", EMPEROR, EMPEROR)
         with open(f"{root}/app.py", "w", encoding="utf-8") as file:
             file.write(APP)
         yield place

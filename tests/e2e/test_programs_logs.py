@@ -1,8 +1,11 @@
-"""Where a program's output goes. The journal's turn is in ``tests/processes/test_sinks.py``: the
-place where it listens is the machine's."""
+"""Where a program's output goes.
+
+The journal's turn is in ``tests/processes/test_sinks.py``: where it listens is the machine's.
+"""
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from tests.e2e.daemon import OUTPUT, reign
@@ -25,6 +28,10 @@ def text(path: str) -> str:
         return file.read()
 
 
+def has_line_of(letter: str, path: str) -> bool:
+    return f"{letter}\n" in text(path)
+
+
 def test_a_log_of_its_own_with_rotation(place: Yard) -> None:
     log = f"{place.root}/one.log"
     options = (
@@ -37,7 +44,7 @@ def test_a_log_of_its_own_with_rotation(place: Yard) -> None:
         ready(daemon, "one.ini")
         for letter in "abcd":  # 40,000 of each, a line
             place.ask("one.ini", f"/write?40000:{letter}")
-            until(lambda letter=letter: f"{letter}\n" in text(log), daemon)
+            until(partial(has_line_of, letter, log), daemon)
         found = text(f"{log}.2") + text(f"{log}.1") + text(log)
         assert [line[0] for line in found.splitlines()] == ["b", "c", "d"]  # two are kept
         assert not os.path.exists(f"{log}.3")

@@ -322,7 +322,7 @@ def test_an_edit_of_one_that_is_being_spawned_is_signalled_later() -> None:
 def test_one_that_would_be_started_in_another_way_is_restarted(spec: LaunchSpec) -> None:
     history = serving(SIGNALLED)
     assert edited(history, spec) == (TERM,)
-    assert history.said() == ["changed: restarting"]
+    assert history.said()[0].endswith(": restarting")
     history.take(ev.Exited(status=0))
     assert history.fresh() == (ev.Spawn(spec=spec),)
 
@@ -506,12 +506,9 @@ def test_one_beside_whom_another_is_on_its_way_goes_as_ever(event: ev.Event) -> 
 
 
 def test_one_that_waits_is_gone_when_its_place_is_taken() -> None:
-    for do in (
-        lambda it: it.take(ev.Exited(status=1)),
-        lambda it: it.take(ev.Halt(), ev.Exited(status=1)),
-    ):
+    for events in ([ev.Exited(status=1)], [ev.Halt(), ev.Exited(status=1)]):
         history = rolling()
-        do(history)
+        history.take(*events)
         assert history.take(ev.Superseded()) == (ev.Forget(),)
 
 

@@ -55,7 +55,10 @@ class TenantRule(NamedTuple):
         os.close(verdict.descriptor)
         owner = verdict.uid, verdict.gid
         groups = initgroups_of(*owner) if self.initgroups else ()
-        return Ruling(owner, replace(self.common or Jail(), owner=owner, groups=groups))
+        jail = replace(
+            self.common or Jail(), owner=owner, groups=groups, directory=file.directory
+        )
+        return Ruling(owner, jail)
 
 
 def rule_of(config: EmperorConfig) -> TenantRule:
