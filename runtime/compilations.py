@@ -117,7 +117,7 @@ class Compilations:
         was, now = (f"{uid}:{gid}" for uid, gid in (first, owner))
         text = (
             f"error[tyrant]: its file belonged to {was} and belongs to {now} now: stopping\n"
-            f"  help: touch the file to run it as {now}, or give it back by chown"
+            f"  help: touch the file to run it as {now}"
         )
         if state.phase in _GOING_ON:
             record.is_broken = True

@@ -166,6 +166,8 @@ class Controller:
             zerg = self._roster.get(key)
             if zerg is not None:
                 zerg.sighting = record.sighting
+                if isinstance(event, ev.Vanished):
+                    self._succession.end(zerg)
                 self._feed(zerg, event)
         if isinstance(event, ev.Vanished):
             self._succession.end(record)
@@ -315,7 +317,7 @@ class Controller:
 
     def _admit(self) -> None:
         """Let through who may start; starts that fail at once make place for others."""
-        if self._is_admitting:
+        if self._is_admitting or self._is_shutting_down:
             return
         self._is_admitting = True
         try:

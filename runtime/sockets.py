@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from emperor.runtime.addresses import Address, Kind
 from emperor.runtime.privileges import files_uid, identity
+from emperor.runtime.reuseport import found_list, set_shared
 
 #: What ``bind`` gives a socket file, before the umask.
 _FULL_MODE = 0o777
@@ -129,33 +130,25 @@ def _listen(
         elif address.kind is Kind.ABSTRACT:
             opened.bind(address.for_kernel)
         else:
-            _bind_port(opened, address, joins=sharing is Sharing.JOINS)
+            _bind_port(opened, address, sharing)
             address = replace(address, port=opened.getsockname()[1])
-        if sharing is Sharing.FOUNDS and address.kind in (Kind.TCP4, Kind.TCP6):
-            _found(opened, backlog)
-        else:
-            opened.listen(backlog)
+        opened.listen(backlog)
     except OSError:
         Listener(socket=opened, address=address, file=file).close()
         raise
     return Listener(socket=opened, address=address, file=file)
 
 
-def _bind_port(opened: socket.socket, address: Address, *, joins: bool) -> None:
+def _bind_port(opened: socket.socket, address: Address, sharing: Sharing) -> None:
     if address.kind is Kind.TCP6:
         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if joins:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if sharing is Sharing.JOINS:
+        set_shared(opened, is_shared=True)
     opened.bind(address.for_kernel)
-
-
-def _found(opened: socket.socket, backlog: int) -> None:
-    """Listen with room for others. The kernel makes that room only now; with the flag at
-    ``bind``, or for longer, any program of the same user could take part."""
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    opened.listen(backlog)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+    if sharing is Sharing.FOUNDS:
+        with contextlib.suppress(OSError):  # a kernel that cannot: heirs share the socket
+            found_list(opened)
 
 
 def _bind_file(

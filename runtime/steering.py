@@ -9,28 +9,18 @@ has been quiet for a while.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import select
 import socket
 import stat
-import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from emperor.runtime.addresses import Address, Kind
+from emperor.runtime.reuseport import set_shared, steer
 from emperor.runtime.sockets import Listener, Sharing
-
-# From <asm-generic/socket.h>; the standard library has no name for it.
-_SO_ATTACH_REUSEPORT_CBPF = 51
-
-_INSTRUCTION = struct.Struct("HBBI")  # struct sock_filter: code, jt, jf, k
-
-_PROGRAM = struct.Struct("@HP")  # struct sock_fprog: how many instructions, where
-
-_RETURN = 0x06  # BPF_RET | BPF_K
 
 #: What is put behind a path until its socket takes over: heirs that are on their way out may
 #: have the first ones still, or a daemon that was killed has left them.
@@ -55,7 +45,7 @@ class Group:
         to the one that has them. Raises OSError, and then nothing has changed."""
         self._drop_closed()
         for member in self._places:
-            member.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            set_shared(member, is_shared=True)
         try:
             self._steer(self._chosen)
             opened = opens()
@@ -86,10 +76,7 @@ class Group:
         return member not in self._ages or self._ages[0] is member
 
     def _steer(self, member: socket.socket) -> None:
-        instruction = _INSTRUCTION.pack(_RETURN, 0, 0, self._places.index(member))
-        buffer = ctypes.create_string_buffer(instruction, len(instruction))
-        program = _PROGRAM.pack(1, ctypes.addressof(buffer))
-        member.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, program)
+        steer(member, self._places.index(member))
 
     def _drop(self, member: socket.socket) -> None:
         """As the kernel does: the last one moves to the place of the one that goes. Until the
@@ -115,7 +102,7 @@ class Group:
     def _shut_out(self) -> None:
         """One that is alone is not there to be joined."""
         if len(self._places) == 1:
-            self._places[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+            set_shared(self._places[0], is_shared=False)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

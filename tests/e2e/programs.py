@@ -61,7 +61,7 @@ def answer(path, query):
         tell(query)
     elif path == "/exit":
         os._exit(int(query))
-    elif path == "/hang":
+    elif path in ("/busy", "/hang"):
         time.sleep(1000)
     return seen()
 

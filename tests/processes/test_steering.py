@@ -1,4 +1,4 @@
-"""Several generations of listening sockets at one address: each connection goes to the right one."""
+"""Generations of listening sockets at one address: each connection goes to the right one."""
 
 import os
 import select
@@ -75,9 +75,12 @@ class Place:
         self.address = address
         self.target = parse(reached_at)
 
-    def found(self, owner: Owner | None = None, **more: object) -> Generation:
+    def found(
+        self, owner: Owner | None = None, *, mode: str | None = None, backlog: int = 100
+    ) -> Generation:
         """The first generation."""
-        return self.known(Generation(HeldSockets(owner), [wanted(self.address, **more)]))
+        first = wanted(self.address, mode=mode, backlog=backlog)
+        return self.known(Generation(HeldSockets(owner), [first]))
 
     def known(self, generation: Generation) -> Generation:
         """The same, closed with the test."""
@@ -128,11 +131,16 @@ def free_port() -> int:
 
 
 def listeners(port: int) -> int:
-    """How many sockets listen on a port, by the kernel's own list."""
-    rows: list[list[str]] = []
-    for table in ("tcp", "tcp6"):
-        rows += [row.split() for row in Path(f"/proc/net/{table}").read_text().splitlines()]
-    return sum(row[3] == "0A" and row[1].endswith(f":{port:04X}") for row in rows)
+    """How many sockets listen on an IPv4 port, by the kernel's own list."""
+    found = 0
+    with open("/proc/net/tcp", encoding="ascii") as file:
+        next(file)
+        for row in file:
+            _, local, _, state, *_ = row.split()
+            if state != "0A":  # those that listen come first
+                break
+            found += local.endswith(f":{port:04X}")
+    return found
 
 
 def make(stack: ExitStack, kind: str, directory: Path) -> Place:

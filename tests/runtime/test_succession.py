@@ -363,8 +363,8 @@ def test_an_elder_that_accepts_the_rest_begins_nothing() -> None:
         spec = program("three")
         for event in (ev.Compiled(serial=1, spec=spec), ev.Said(byte=Word.WANTS_ZERG)):
             assert not court.succession.hears(elder, event)
-        for event in (ev.Tick(), ev.Stopping(), ev.Said(byte=Word.HEARTBEAT)):
-            assert court.succession.hears(elder, event)
+        for other in (ev.Tick(), ev.Stopping(), ev.Said(byte=Word.HEARTBEAT)):
+            assert court.succession.hears(elder, other)
         assert court.told == []
 
     in_a_loop(test)
