@@ -18,6 +18,7 @@ from bench import (
     idle,
     on_demand,
     reload,
+    rolling,
     start,
     tyrants,
 )
@@ -33,6 +34,7 @@ BENCHES: dict[str, Callable[[Request], tuple[Finding, ...]]] = {
     "on_demand": on_demand.measure,
     "crash_loops": crash_loops.measure,
     "tyrants": tyrants.measure,
+    "rolling": rolling.measure,
 }
 _RESULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results.json")
 _MANY = 20  # from here on a 99th percentile says something

@@ -22,7 +22,8 @@ _SERVERS = {
     "uvicorn": ("uvicorn --fd 3 --no-access-log app:asgi", False),
     "uvicorn, keep-alive": ("uvicorn --fd 3 --no-access-log app:asgi", True),
 }
-#: What one server gave: failed requests by reload, then seconds by reload; good and bad ones.
+
+#: What one server gave, by kind of figure (``measure``): a value for each reload.
 Figures = dict[str, list[float]]
 
 

@@ -13,6 +13,7 @@ from emperor.runtime.keepsakes import Keepsakes
 from emperor.runtime.launch import BadSpec, CompileAnswer
 from emperor.runtime.law.state import ALIVE, Phase
 from emperor.runtime.monitors.watchtower import Watchtower
+from emperor.runtime.privileges import as_files_of
 from emperor.runtime.roster import Record, Roster
 from emperor.runtime.stamps import is_fresh
 from emperor.runtime.tenancy import Tenant, Tyrant, denial, of_tenant
@@ -79,7 +80,7 @@ class Compilations:
 
     def _compile(self, record: Record, wanted: ev.Compile, tenant: Tenant | None) -> None:
         serial = wanted.serial
-        if wanted.if_stale and record.state.spec is not None and is_fresh(record.dependencies):
+        if wanted.if_stale and record.state.spec is not None and _is_fresh(record, tenant):
             if tenant is not None and tenant.descriptor is not None:
                 os.close(tenant.descriptor)
             self._feed(record, ev.Fresh(serial=serial))
@@ -213,12 +214,25 @@ class Compilations:
         record.is_broken = is_broken
 
 
+def _is_fresh(record: Record, tenant: Tenant | None) -> bool:
+    """Whether nothing has changed that the last good compile looked at; a tenant learns nothing
+    about what he could not look at himself."""
+    if tenant is None:
+        return is_fresh(record.dependencies)
+    try:
+        with as_files_of(tenant.owner):
+            return is_fresh(record.dependencies)
+    except OSError:
+        return False
+
+
 def _held(answer: CompileAnswer, tenant: Tenant | None, directory: str) -> CompileAnswer:
     """The answer as far as it is believed."""
     if tenant is None:
         return answer
     try:
-        return of_tenant(answer, tenant, directory)
-    except BadSpec as error:
+        with as_files_of(tenant.owner):
+            return of_tenant(answer, tenant, directory)
+    except (BadSpec, OSError) as error:
         text = f"error: the compile worker gives an answer that is none: {error}"
         return CompileAnswer(spec=None, diagnostics=(text,), dependencies=())

@@ -11,6 +11,9 @@ import sys
 import time
 from functools import lru_cache
 
+#: A longer message is cut: it would not fit into a pipe at once. In characters.
+LONGEST_MESSAGE = 16_384
+
 _COLOURS = {"WARNING": "33", "ERROR": "31;1", "DEBUG": "2"}
 
 
@@ -26,7 +29,7 @@ class TextFormatter(logging.Formatter):
         stamp = _second(int(record.created))
         level = record.levelname.lower()
         vassal = getattr(record, "vassal", None)
-        message = record.getMessage().replace("\n", "\n    ")
+        message = _message(record).replace("\n", "\n    ")
         subject = f"{vassal}: " if vassal else ""
         if self.is_coloured and record.levelname in _COLOURS:
             level = f"\x1b[{_COLOURS[record.levelname]}m{level}\x1b[0m"
@@ -34,6 +37,11 @@ class TextFormatter(logging.Formatter):
         if record.exc_info:
             text += "\n    " + self.formatException(record.exc_info).replace("\n", "\n    ")
         return text
+
+
+def _message(record: logging.LogRecord) -> str:
+    text = record.getMessage()
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} ..."
 
 
 @lru_cache(maxsize=2)
@@ -52,7 +60,7 @@ class JsonFormatter(logging.Formatter):
         }
         if vassal := getattr(record, "vassal", None):
             shown["vassal"] = vassal
-        shown["message"] = record.getMessage()
+        shown["message"] = _message(record)
         if record.exc_info:
             shown["traceback"] = self.formatException(record.exc_info)
         return json.dumps(shown)
@@ -61,10 +69,12 @@ class JsonFormatter(logging.Formatter):
 class Outlet:
     """Standard error, written to without ever waiting for who reads it.
 
-    It stays blocking itself: the vassals share it.
+    It stays blocking itself: the vassals share it. What could be written only in part is ended
+    with a line end before the next, so that nobody's words are mixed with another's.
     """
 
     def __init__(self) -> None:
+        self._is_torn = False
         self._socket: socket.socket | None = None
         self._descriptor = 2
         try:
@@ -78,15 +88,18 @@ class Outlet:
             return  # not ours to open again: blocking is better than silence
 
     def write(self, data: bytes) -> bool:
-        """Write what can be written at once; says whether anything was."""
+        """Write what can be written at once; says whether that was all of it."""
+        if self._is_torn:
+            data = b"\n" + data
         try:
             if self._socket is not None:
-                self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                sent = self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             else:
-                os.write(self._descriptor, data)
+                sent = os.write(self._descriptor, data)
         except OSError:
             return False
-        return True
+        self._is_torn = sent < len(data) and not data[:sent].endswith(b"\n")
+        return sent == len(data)
 
 
 class NeverWaiting(logging.Handler):

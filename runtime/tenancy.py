@@ -22,8 +22,9 @@ from emperor.runtime.tyranny import Denied, judge, judge_numbers
 #: How many paths one vassal's compile may depend on.
 MOST_DEPENDENCIES = 4096
 
-#: How long what a tenant's compile finds may be, in characters.
-MOST_FINDINGS = 65_536
+#: How long what a tenant's compile finds may be, in characters, when it is fit to be shown: all
+#: of it becomes one line of the log, and a pipe takes 64 KiB at once.
+MOST_FINDINGS = 16_384
 
 #: A variable that only the last shell of a command reads.
 _CARRIER = re.compile(r"EMPEROR_[0-9]{1,4}")
@@ -86,13 +87,19 @@ def denial(sighting: Sighting, denied: Denied) -> CompileAnswer:
 
 
 def of_tenant(answer: CompileAnswer, tenant: Tenant, directory: str) -> CompileAnswer:
-    """An answer from a tenant's worker, held to what it may say; raises ``BadSpec``."""
+    """An answer from a tenant's worker, held to what it may say; raises ``BadSpec``.
+
+    To be called with the tenant's rights on files: what he cannot look at is not watched for
+    him, or he would learn when it changes.
+    """
     if len(answer.dependencies) > MOST_DEPENDENCIES:
         raise BadSpec(f"it depends on more than {MOST_DEPENDENCIES:,} paths")
     if any(not path.startswith("/") for path, _ in answer.dependencies):
         raise BadSpec("a dependency that is no absolute path")
+    reachable = tuple(item for item in answer.dependencies if _is_reachable(item[0]))
     return replace(
         answer,
+        dependencies=reachable,
         spec=None if answer.spec is None else _spec(answer.spec, tenant, directory),
         diagnostics=_bounded(answer.diagnostics),
     )
@@ -105,12 +112,24 @@ def _spec(spec: LaunchSpec, tenant: Tenant, directory: str) -> LaunchSpec:
     return replace(spec, set=carried, unset=(), owner=tenant.owner)
 
 
+def _is_reachable(path: str) -> bool:
+    """Whether it can be told if there is something."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
+
+
 def _bounded(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Findings that neither fill a log nor play with it."""
     left, found = MOST_FINDINGS, []
     for text in texts:
-        found.append(_CONTROL.sub(lambda c: f"\\x{ord(c[0]):02x}", text[:left]))
-        left -= len(text)
+        shown = _CONTROL.sub(lambda c: f"\\x{ord(c[0]):02x}", text[:left])[:left]
+        found.append(shown)
+        left -= len(shown) + 1  # and the end of its line
         if left <= 0:
             found.append(f"error: what else was found is left out (over {MOST_FINDINGS:,})")
             break

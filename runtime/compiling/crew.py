@@ -20,8 +20,11 @@ REQUEST_SECONDS = 30.0
 #: How many requests a worker is sent before it has answered the first of them.
 PIPELINE = 16
 
-#: How many tenants' workers there are at a time.
+#: How many tenants' workers there are at a time; those that take longer than so many seconds
+#: over something do not count, up to a larger number: they mostly wait for something.
 MOST_TENANTS = 8
+SLOW_SECONDS = 1.0
+MOST_SLOW_TENANTS = 64
 
 #: How long a tenant's worker is kept that has nothing to do, in seconds.
 IDLE_SECONDS = 5.0
@@ -51,6 +54,7 @@ class Crew:
         self._on_trouble = on_trouble
         self._waiting: dict[Owner | None, deque[Request]] = {}
         self._workers: list[WorkerLink] = []
+        self._slow_timer: asyncio.TimerHandle | None = None
         self.is_closing = self._is_feeding = False
 
     def __contains__(self, worker: WorkerLink) -> bool:
@@ -69,8 +73,8 @@ class Crew:
 
     def feed(self) -> None:
         """Give what waits to the workers, each owner's requests in turn."""
-        if self._is_feeding:  # a worker that was dismissed for another one leads back here
-            return
+        if self._is_feeding or self.is_closing:
+            return  # a worker that is dismissed for another one leads back here
         self._is_feeding = True
         try:
             for owner in tuple(self._waiting):
@@ -117,12 +121,25 @@ class Crew:
         if already:
             return False
         tenants = [worker for worker in self._workers if worker.owner is not None]
-        if len(tenants) < MOST_TENANTS:
-            return True
         idle = next((worker for worker in tenants if not worker.busy), None)
+        slow_since = self._loop.time() + REQUEST_SECONDS - SLOW_SECONDS
+        quick = sum(not worker.busy or worker.deadline > slow_since for worker in tenants)
+        if quick < MOST_TENANTS and len(tenants) < MOST_SLOW_TENANTS:
+            return True
         if idle is not None:
             self._dismiss(idle)
-        return idle is not None
+            return True
+        self._look_later()
+        return False
+
+    def _look_later(self) -> None:
+        """Somebody waits for a place: the others may be slow by then."""
+        if self._slow_timer is None:
+            self._slow_timer = self._loop.call_later(SLOW_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._slow_timer = None
+        self.feed()
 
     def _give(self, worker: WorkerLink, request: Request) -> None:
         worker.busy.append(request)
@@ -167,7 +184,22 @@ class Crew:
             request.is_answered()
             self._arm(worker)
             self._loop.call_soon(request.on_answer, message)
+        self._share(worker)
         self.feed()
+
+    def _share(self, worker: WorkerLink) -> None:
+        """Have a tenant's worker make place where all places are taken and others wait: what it
+        has still to do comes after them."""
+        tenants = sum(other.owner is not None for other in self._workers)
+        others = [owner for owner in self._waiting if owner not in (None, worker.owner)]
+        if worker.owner is None or tenants < MOST_SLOW_TENANTS or not others:
+            return
+        rest = list(worker.busy)
+        self._dismiss(worker)
+        queue = deque(rest)
+        queue.extend(self._waiting.pop(worker.owner, ()))
+        if queue:
+            self._waiting[worker.owner] = queue
 
     def _arm(self, worker: WorkerLink) -> None:
         """Give the request that the worker is busy with its time, from now on; one that has

@@ -35,9 +35,10 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     keep_private()
     become_subreaper()
-    with socket.socket(fileno=int(sys.argv[1])) as channel:
-        server = Server(channel)
-        server.run()
+    # an answer may find nobody who waits for it any more
+    gone = contextlib.suppress(BrokenPipeError, ConnectionResetError)
+    with socket.socket(fileno=int(sys.argv[1])) as channel, gone:
+        Server(channel).run()
     end_strays(())
 
 

@@ -5,17 +5,16 @@ be made to lie: as root can write a program for the worker of a uid, which then 
 the place of the worker's own code.
 """
 
-import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 
 import pytest
 from tests.e2e.daemon import Daemon, eventually, reign
@@ -359,6 +358,18 @@ def processes_of(uid: int) -> list[int]:
     return [pid for pid in pids if real_uid(pid) == uid]
 
 
+def vassals_of(uid: int) -> list[int]:
+    """The pids of a tenant's vassals: compile workers and their commands can never gain rights,
+    which tells them apart."""
+    return [pid for pid in processes_of(uid) if not _is_bound(pid)]
+
+
+def _is_bound(pid: int) -> bool:
+    with suppress(OSError):
+        return fields(Path(f"/proc/{pid}/status").read_text())["NoNewPrivs"] == "1"
+    return True
+
+
 def fields(text: str) -> dict[str, str]:
     """What /proc/PID/status says, by its names."""
     rows = (line.partition(":") for line in text.splitlines())
@@ -376,13 +387,6 @@ def read(path: str, *, seconds: float = 10.0) -> str:
 
     eventually(is_there, seconds, lambda: f"{path}: {found[0]!r}")
     return found[0]
-
-
-def end_all(uid: int) -> None:
-    """Kill what a tenant has running."""
-    for pid in processes_of(uid):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def table() -> str:
