@@ -52,7 +52,8 @@ def test_people_get_one_line_for_each_event(one_town: Town) -> None:
     put_quiet(town, "site.ini", "one")
     town.write("bad.ini", broken("ini"))
     path = f"{town.root}/log"
-    with open(path, "wb") as log, started(*town.words, stderr=log.fileno()) as process:
+    words = (*town.words, "--emperor-control", "none")
+    with open(path, "wb") as log, started(*words, stderr=log.fileno()) as process:
         eventually(lambda: "accepts requests" in read(path) and "missing" in read(path))
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
