@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -25,6 +26,9 @@ from emperor.runtime.privileges import (
     die_with_parent,
     drop,
 )
+
+#: How long to wait before strays that would not go are killed again.
+RETRY_SECONDS = 0.5
 
 
 def main() -> None:
@@ -66,7 +70,7 @@ class Server:
         self.channel = channel
         self.job = Job()
         self.workers: set[int] = set()
-        self.is_preloaded = False
+        self.is_preloaded = self.has_strays = False
 
     def run(self) -> None:
         """Obey until the daemon hangs up."""
@@ -78,9 +82,15 @@ class Server:
         by_plugin(NEWEST)
         for name in ("ini", "value-percent", "value-dollar"):
             parser(name)
-        while (received := receive(self.channel)) is not None:
+        while (received := self._next()) is not None:
             message, descriptors = received
             self._obey(message, descriptors)
+
+    def _next(self) -> tuple[dict[str, object], list[int]] | None:
+        """The next request; until it comes strays that would not go are killed again."""
+        while self.has_strays and not select.select([self.channel], [], [], RETRY_SECONDS)[0]:
+            self.has_strays = not end_strays(self.workers)
+        return receive(self.channel)
 
     def _obey(self, message: dict[str, object], descriptors: list[int]) -> None:
         match message:
@@ -99,7 +109,7 @@ class Server:
                 self.channel.sendall(encode({"pid": pid}))
             case {"op": "kill", "pid": int(pid)}:
                 self.workers.discard(pid)
-                end_strays(self.workers)
+                self.has_strays = not end_strays(self.workers)
             case _:
                 raise ValueError(f"no such request: {message}")
 

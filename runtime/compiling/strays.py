@@ -15,9 +15,9 @@ END_SECONDS = 2.0
 _PAUSE_SECONDS = 0.002
 
 
-def end_strays(workers: Container[int]) -> None:
+def end_strays(workers: Container[int]) -> bool:
     """Kill every child of ours that is none of ``workers``, with all that came of it, and wait
-    for their end, but not for long.
+    for their end, but not for long; says whether all are gone.
 
     Whose dead one's children are there comes to us, who is a subreaper. All are stopped before
     the first is killed: what is stopped has no more children, and still counts where its user
@@ -31,8 +31,9 @@ def end_strays(workers: Container[int]) -> None:
             kill_group(pid, owner)
             kill_process(pid, owner)
         if time.monotonic() > end:
-            return
+            return False
         time.sleep(_PAUSE_SECONDS)
+    return True
 
 
 def _stop_all(strays: list[int], end: float) -> None:

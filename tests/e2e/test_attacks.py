@@ -169,7 +169,6 @@ def test_a_command_breaks_out(under: Siege) -> None:
     place = under.estate
     uid = place.tenant()
     home = place.home(uid)
-    targets = " ".join(map(str, under.targets))
     rootid = f"{place.root}/rootid"
     if not os.path.exists(rootid):
         shutil.copy("/usr/bin/id", rootid)
@@ -182,8 +181,7 @@ def test_a_command_breaks_out(under: Siege) -> None:
         f"setpriv --reuid {EMPEROR} --clear-groups id >&5 2>&5; exec 5>&-\n"
         f"unshare --user --map-root-user cat /etc/shadow > {home}/userns 2>&1\n"
         f"dd if=/proc/$PPID/mem of=/dev/null count=1 2> {home}/mem\n"
-        f"{place.burglar()} {EMPEROR} $PPID > {home}/worker 2>&1\n"
-        f"{place.burglar()} {EMPEROR} {targets} > {home}/loot 2>&1",
+        f"{place.burglar()} {EMPEROR} $PPID > {home}/worker 2>&1",
     )
     with under.attack("a command breaks out", n("burglar", uid)) as loot:
         place.put_plain(n("burglar", uid), uid, ("x", f"@(exec://exec {script})"))
@@ -200,10 +198,6 @@ def test_a_command_breaks_out(under: Siege) -> None:
         own = {what for what, _ in attempts_until_dead(f"{home}/worker")}
         assert own <= {"limit", "schedule", "stop", "kill", "kill-group"}, own
         loot.text = f"uid {uid}; of its worker: {', '.join(sorted(own)) or 'nothing'}"
-    assert (
-        not os.path.exists(f"{home}/loot")
-        or attempts(read(f"{home}/loot"), under.daemon.compile_server) == []
-    )
 
 
 def attempts_until_dead(path: str) -> list[tuple[str, int]]:
