@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from emperor.compiler.program_values import HeldSocket, Program
+from emperor.compiler.programs.values import HeldSocket, Program
 
 PLAN_VERSION = 1
 

@@ -15,8 +15,8 @@ from emperor.compiler.diagnostics import Diagnostic, Diagnostics, Severity
 from emperor.compiler.evaluation import boolean, leading_number
 from emperor.compiler.launching import Launching, launching_of
 from emperor.compiler.pipeline import Compiled, compile_arguments
-from emperor.compiler.program import ProgramLaunch, program_of
-from emperor.compiler.program_policies import OWN_OPTIONS
+from emperor.compiler.programs.policies import OWN_OPTIONS
+from emperor.compiler.programs.program import ProgramLaunch, program_of
 from emperor.compiler.reader import Host, Reader
 from emperor.compiler.source import Origin, Source
 from emperor.compiler.target import NO_UWSGI, Target

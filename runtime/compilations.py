@@ -13,11 +13,11 @@ from emperor.runtime.keepsakes import Keepsakes
 from emperor.runtime.launch import BadSpec, CompileAnswer
 from emperor.runtime.law.state import ALIVE, Phase
 from emperor.runtime.monitors.watchtower import Watchtower
-from emperor.runtime.privileges import as_files_of
 from emperor.runtime.roster import Record, Roster
 from emperor.runtime.stamps import is_fresh
-from emperor.runtime.tenancy import Tenant, Tyrant, denial, of_tenant
-from emperor.runtime.tyranny import Denied
+from emperor.runtime.tenants.privileges import as_files_of
+from emperor.runtime.tenants.tenancy import Tenant, Tyrant, denial, of_tenant
+from emperor.runtime.tenants.tyranny import Denied
 
 #: How long to wait between two tries that files have asked for, or when the system could not
 #: say whose a file is, in seconds.

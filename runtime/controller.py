@@ -29,8 +29,8 @@ from emperor.runtime.monitors.sightings import (
 from emperor.runtime.monitors.sightings import Event as Sight
 from emperor.runtime.on_demand import OnDemand
 from emperor.runtime.outfit import Outfit
+from emperor.runtime.programs.succession import Succession
 from emperor.runtime.roster import Record, Roster
-from emperor.runtime.succession import Succession
 from emperor.runtime.views import Key
 
 log = logging.getLogger("emperor")

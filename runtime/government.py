@@ -14,7 +14,6 @@ from emperor.runtime.compilations import Compilations
 from emperor.runtime.compiling.client import CompileServer
 from emperor.runtime.controller import Controller
 from emperor.runtime.court import ThroneRoom
-from emperor.runtime.held import listen_for_tenant
 from emperor.runtime.hooks import Hooks
 from emperor.runtime.keepsakes import Keepsakes
 from emperor.runtime.launcher import Launcher
@@ -24,16 +23,17 @@ from emperor.runtime.monitors.settings import Settings
 from emperor.runtime.monitors.sightings import Sighting
 from emperor.runtime.monitors.sources import AnySource
 from emperor.runtime.monitors.watchtower import Watchtower
-from emperor.runtime.networks import Networks
+from emperor.runtime.networks.directory import Networks
 from emperor.runtime.on_demand import OnDemand
 from emperor.runtime.outfit import Outfit
 from emperor.runtime.preparing import processors
-from emperor.runtime.privileges import Owner
 from emperor.runtime.processes import Processes
+from emperor.runtime.programs.held import listen_for_tenant
+from emperor.runtime.programs.sinks import shared_writer
 from emperor.runtime.roster import Roster
-from emperor.runtime.sinks import shared_writer
 from emperor.runtime.sockets import Listener, listen, parse_mode, parse_owner
-from emperor.runtime.tenancy import tyrant_of
+from emperor.runtime.tenants.privileges import Owner
+from emperor.runtime.tenants.tenancy import tyrant_of
 from emperor.runtime.views import Key
 
 log = logging.getLogger("emperor")

@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 
 from emperor.compiler.source import from_bytes
 from emperor.runtime.launch import BadSpec, CompileAnswer, LaunchSpec, answer_from_data
-from emperor.runtime.privileges import Owner
+from emperor.runtime.tenants.privileges import Owner
 
 
 class Keepsakes:

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emperor.compiler.program_values import HeldSocket, Program
+from emperor.compiler.programs.values import HeldSocket, Program
 from emperor.compiler.source import to_bytes
-from emperor.runtime.privileges import Owner
 from emperor.runtime.protocol import MOST_CONFIG_BYTES
 from emperor.runtime.stamps import PathStamp
+from emperor.runtime.tenants.privileges import Owner
 
 if TYPE_CHECKING:
     from emperor.compiler.plan import VassalPlan

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from emperor.compiler.program_values import Program
+from emperor.compiler.programs.values import Program
 from emperor.runtime import events as ev
 from emperor.runtime.capture import Capture
 from emperor.runtime.channel import COMMAND_TARGET, CONFIG_TARGET, Channel
-from emperor.runtime.equipment import FIRST_SOCKET, Equipment, NotifyRoom, Sink, variables
 from emperor.runtime.launch import LaunchSpec
 from emperor.runtime.log import Outlet
-from emperor.runtime.notify import Notice
 from emperor.runtime.outfit import Outfit
 from emperor.runtime.processes import Processes
+from emperor.runtime.programs.equipment import (
+    FIRST_SOCKET,
+    Equipment,
+    NotifyRoom,
+    Sink,
+    variables,
+)
+from emperor.runtime.programs.notify import Notice
 from emperor.runtime.protocol import Word
 from emperor.runtime.roster import Record
 

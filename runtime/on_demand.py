@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from emperor.runtime import events as ev
 from emperor.runtime.monitors.sightings import Sighting
-from emperor.runtime.privileges import Owner
 from emperor.runtime.roster import Record
 from emperor.runtime.sockets import Listener
+from emperor.runtime.tenants.privileges import Owner
 
 
 class OnDemand:

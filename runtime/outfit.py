@@ -10,9 +10,9 @@ from functools import lru_cache
 from emperor.compiler import chain as chains
 from emperor.compiler.chain import Jail
 from emperor.runtime.launch import LaunchSpec
-from emperor.runtime.networks import Networks
-from emperor.runtime.privileges import Owner
+from emperor.runtime.networks.directory import Networks
 from emperor.runtime.roster import Record
+from emperor.runtime.tenants.privileges import Owner
 
 
 class Outfit:

@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from emperor.runtime import log as logs
-from emperor.runtime.capability_sets import SETGID, SETUID, holds
 from emperor.runtime.compiling.client import CompileServer
 from emperor.runtime.exits import ERRORS_FOUND, SYSTEM_REFUSED
-from emperor.runtime.privileges import Identity, NoSuchIdentity, drop, identity
 from emperor.runtime.processes import Processes
+from emperor.runtime.tenants.capability_sets import SETGID, SETUID, holds
+from emperor.runtime.tenants.privileges import Identity, NoSuchIdentity, drop, identity
 
 
 class Refused(Exception):

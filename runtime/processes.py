@@ -16,7 +16,7 @@ from emperor.runtime.guardian.client import Guardian
 from emperor.runtime.guardian.groups import kill_group, kill_process
 from emperor.runtime.guardian.messages import Exited, Failed, Report, Spawned
 from emperor.runtime.guardian.orphans import Orphans
-from emperor.runtime.privileges import Identity
+from emperor.runtime.tenants.privileges import Identity
 
 log = logging.getLogger("emperor")
 

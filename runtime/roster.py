@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from emperor.runtime.capture import Capture
 from emperor.runtime.channel import Channel
 from emperor.runtime.chronicle import Chronicle
-from emperor.runtime.equipment import Equipment
 from emperor.runtime.events import Event
 from emperor.runtime.law.state import Vassal
 from emperor.runtime.monitors.sightings import Sighting
-from emperor.runtime.notify import NotifySocket
+from emperor.runtime.programs.equipment import Equipment
+from emperor.runtime.programs.notify import NotifySocket
 from emperor.runtime.sockets import Listener
 from emperor.runtime.stamps import PathStamp
 from emperor.runtime.views import Key

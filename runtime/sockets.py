@@ -12,8 +12,8 @@ import struct
 from dataclasses import dataclass, replace
 
 from emperor.runtime.addresses import Address, Kind
-from emperor.runtime.privileges import files_uid, identity
-from emperor.runtime.reuseport import found_list, set_shared
+from emperor.runtime.programs.reuseport import found_list, set_shared
+from emperor.runtime.tenants.privileges import files_uid, identity
 
 #: What ``bind`` gives a socket file, before the umask.
 _FULL_MODE = 0o777

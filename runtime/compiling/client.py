@@ -20,7 +20,7 @@ from emperor.runtime.compiling.link import Request, WorkerLink
 from emperor.runtime.compiling.start import FirstQuestion, Started, start_server
 from emperor.runtime.compiling.wire import Inbox, encode
 from emperor.runtime.launch import BadSpec, CompileAnswer, answer_from_data
-from emperor.runtime.privileges import Owner
+from emperor.runtime.tenants.privileges import Owner
 
 _RETRY_SECONDS = 0.01
 

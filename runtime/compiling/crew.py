@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from emperor.runtime.compiling.link import Request, WorkerLink, flush
 from emperor.runtime.compiling.wire import TooLong
-from emperor.runtime.privileges import Owner
+from emperor.runtime.tenants.privileges import Owner
 
 #: How long one vassal may take to compile, in seconds.
 REQUEST_SECONDS = 30.0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from emperor.runtime.compiling.wire import Inbox, encode
-from emperor.runtime.privileges import Owner
+from emperor.runtime.tenants.privileges import Owner
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from emperor.runtime.compiling.wire import encode, receive
 from emperor.runtime.compiling.worker import Job, serve
 from emperor.runtime.guardian.children import become_subreaper
 from emperor.runtime.guardian.descriptors import keep_private
-from emperor.runtime.privileges import (
+from emperor.runtime.tenants.privileges import (
     Identity,
     Owner,
     become_tenant,

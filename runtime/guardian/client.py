@@ -27,7 +27,7 @@ from emperor.runtime.guardian.messages import (
     decode,
     encode,
 )
-from emperor.runtime.privileges import Identity
+from emperor.runtime.tenants.privileges import Identity
 
 _REPORT_BYTES = 16_384
 _REPORTS_AT_A_TIME = 64

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from functools import partial
 
-from emperor.runtime.capability_sets import KILL, holds
+from emperor.runtime.tenants.capability_sets import KILL, holds
 
 
 def signal_group(pgid: int, signum: int, owner: int | None = None) -> bool:

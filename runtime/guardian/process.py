@@ -53,7 +53,7 @@ from emperor.runtime.guardian.messages import (
     decode,
     encode,
 )
-from emperor.runtime.privileges import Identity, drop
+from emperor.runtime.tenants.privileges import Identity, drop
 
 # Small helpings, so that the end of the daemon is noticed soon in the thick of work.
 _PACKETS_AT_A_TIME = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from dataclasses import replace
 
-from emperor.compiler.program_values import Program
+from emperor.compiler.programs.values import Program
 from emperor.runtime import events as ev
 from emperor.runtime.events import Effect, Event
 from emperor.runtime.law.state import HOLD_SECONDS, KILL_AGAIN_SECONDS, Phase, Step, Vassal

@@ -11,10 +11,10 @@ from emperor.compiler.catalogue import by_plugin, everything
 from emperor.compiler.diagnostics import Diagnostic, Diagnostics, Severity
 from emperor.compiler.effective import is_steering
 from emperor.compiler.pipeline import compile_arguments
-from emperor.compiler.program import ProgramLaunch, program_of
-from emperor.compiler.program_command import PROGRAMS
-from emperor.compiler.program_policies import OWN_KEYS, SIGNALS
-from emperor.compiler.program_values import HeldSocket, Program
+from emperor.compiler.programs.command import PROGRAMS
+from emperor.compiler.programs.policies import OWN_KEYS, SIGNALS
+from emperor.compiler.programs.program import ProgramLaunch, program_of
+from emperor.compiler.programs.values import HeldSocket, Program
 from emperor.compiler.reader import Host
 from emperor.compiler.target import Target
 from emperor.compiler.vassal import VassalFile

@@ -41,7 +41,7 @@ CALM, QUIET, BUSY = 20_011, 20_012, 20_013
 EDIT_SECONDS = 5.0
 
 #: The limits of a siege: for a command, and for a whole compile.
-COMMAND_SECONDS, COMPILE_SECONDS = 2.0, 4.0
+COMMAND_SECONDS, COMPILE_SECONDS = 1.2, 2.5
 
 #: What each attack got, by its name and the kind of the Emperor.
 FIGURES: dict[tuple[str, str], str] = {}
@@ -55,8 +55,6 @@ from emperor.runtime import commands
 from emperor.runtime.compiling import wire, worker
 
 commands.shell_output.__kwdefaults__["seconds"] = {command_seconds}
-worker.MOST_CPU_SECONDS = 2
-worker.LIMITED = ("prlimit", "--cpu=2", f"--nproc={{worker.MOST_PROCESSES}}", "--")
 honest = server.serve
 PROGRAM = dict(
     stop_signal=15, stop_seconds=None, reload="restart", reload_signal=1, ready="running",
@@ -98,6 +96,7 @@ import sys
 from emperor.runtime.compiling import crew, start
 
 crew.REQUEST_SECONDS = {compile_seconds}
+crew.IDLE_SECONDS = 1.0
 start._PROGRAM = {server!r}
 from emperor.cli.main import main
 

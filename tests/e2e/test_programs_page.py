@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.programs import EXAMPLES, HOME
 from tests.support.command import emperor
 
-from emperor.compiler.program_policies import OWN_KEYS
+from emperor.compiler.programs.policies import OWN_KEYS
 
 PAGE = f"{HOME}/docs/programs.md"
 

@@ -37,8 +37,8 @@ from emperor.runtime.guardian.groups import kill_group
 from emperor.runtime.guardian.lingering import Lingering
 from emperor.runtime.guardian.messages import Failed
 from emperor.runtime.guardian.orphans import Orphans
-from emperor.runtime.privileges import Identity, drop
 from emperor.runtime.processes import Processes
+from emperor.runtime.tenants.privileges import Identity, drop
 
 pytestmark = [pytest.mark.process, needs_root]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from emperor.compiler.program_values import HeldSocket
+from emperor.compiler.programs.values import HeldSocket
 from emperor.runtime.addresses import parse
-from emperor.runtime.held import MOST_SOCKETS, HeldSockets, listen_for_tenant
-from emperor.runtime.privileges import Owner
+from emperor.runtime.programs.held import MOST_SOCKETS, HeldSockets, listen_for_tenant
+from emperor.runtime.tenants.privileges import Owner
 
 pytestmark = pytest.mark.process
 

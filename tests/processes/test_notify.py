@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from emperor.runtime.notify import (
+from emperor.runtime.programs.notify import (
     MOST_BYTES,
     MOST_EARLY,
     Notice,
@@ -26,7 +26,7 @@ from emperor.runtime.notify import (
     remove_directory,
     runtime_directory,
 )
-from emperor.runtime.privileges import Owner
+from emperor.runtime.tenants.privileges import Owner
 
 pytestmark = pytest.mark.process
 

@@ -20,8 +20,8 @@ from tests.support.lesser import (
     told_by_child,
 )
 
-from emperor.runtime.capability_sets import CapabilitySets, current_sets
-from emperor.runtime.privileges import (
+from emperor.runtime.tenants.capability_sets import CapabilitySets, current_sets
+from emperor.runtime.tenants.privileges import (
     Identity,
     Owner,
     as_files_of,

@@ -13,7 +13,7 @@ from tests.support.uwsgi import the_uwsgi
 
 from emperor.compiler.diagnostics import Diagnostic, Diagnostics, Severity
 from emperor.compiler.pipeline import compile_arguments
-from emperor.compiler.program import ProgramLaunch, program_of
+from emperor.compiler.programs.program import ProgramLaunch, program_of
 from emperor.compiler.target import Target
 from emperor.compiler.vassal import VassalFile
 from emperor.runtime.reader import FileReader

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from emperor.runtime.journal import RETRY_SECONDS as JOURNAL_RETRY_SECONDS
-from emperor.runtime.journal import JournalSink
-from emperor.runtime.log_file import LOOK_SECONDS, RETRY_SECONDS, LogFile
-from emperor.runtime.privileges import Owner
-from emperor.runtime.sinks import MOST_QUEUED_BYTES, FileSink, Writer
+from emperor.runtime.programs.journal import RETRY_SECONDS as JOURNAL_RETRY_SECONDS
+from emperor.runtime.programs.journal import JournalSink
+from emperor.runtime.programs.log_file import LOOK_SECONDS, RETRY_SECONDS, LogFile
+from emperor.runtime.programs.sinks import MOST_QUEUED_BYTES, FileSink, Writer
+from emperor.runtime.tenants.privileges import Owner
 
 pytestmark = pytest.mark.process
 

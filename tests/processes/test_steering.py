@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from emperor.compiler.program_values import HeldSocket
+from emperor.compiler.programs.values import HeldSocket
 from emperor.runtime.addresses import LONGEST_PATH_BYTES, Address, Kind, parse
-from emperor.runtime.held import HeldSockets
-from emperor.runtime.privileges import Owner
+from emperor.runtime.programs.held import HeldSockets
+from emperor.runtime.tenants.privileges import Owner
 
 pytestmark = pytest.mark.process
 

@@ -10,8 +10,8 @@ from tests.e2e.tenants import Estate, estate, needs_root
 
 from emperor.runtime.launch import BadSpec, CompileAnswer, LaunchSpec
 from emperor.runtime.monitors.sightings import Attributes, Sighting, Stamp
-from emperor.runtime.privileges import Owner
-from emperor.runtime.tenancy import (
+from emperor.runtime.tenants.privileges import Owner
+from emperor.runtime.tenants.tenancy import (
     MOST_DEPENDENCIES,
     MOST_FINDINGS,
     Tenant,
@@ -19,7 +19,7 @@ from emperor.runtime.tenancy import (
     denial,
     of_tenant,
 )
-from emperor.runtime.tyranny import Denied
+from emperor.runtime.tenants.tyranny import Denied
 
 pytestmark = pytest.mark.process
 

@@ -20,8 +20,8 @@ from typing import cast
 
 import pytest
 
-from emperor.runtime.tyranny import Admitted, Denied, judge, judge_numbers
-from emperor.runtime.tyranny_path import STEP_LIMIT, quoted
+from emperor.runtime.tenants.tyranny import Admitted, Denied, judge, judge_numbers
+from emperor.runtime.tenants.walk import STEP_LIMIT, quoted
 
 pytestmark = pytest.mark.process
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

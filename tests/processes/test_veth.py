@@ -19,8 +19,8 @@ import pytest
 from tests.support.guardian_court import DEADLINE_SECONDS
 
 from emperor.compiler.chain import Jail, chain
-from emperor.runtime import veth
-from emperor.runtime.veth_plan import address_for
+from emperor.runtime.networks import veth
+from emperor.runtime.networks.veth_plan import address_for
 
 pytestmark = pytest.mark.process
 
@@ -101,7 +101,7 @@ class Host:
 
 
 def program(pid: int, options: str) -> tuple[str, ...]:
-    module = "emperor.runtime.veth"
+    module = "emperor.runtime.networks.veth"
     return (sys.executable, "-P", "-m", module, "--pid", str(pid), *options.split())
 
 
@@ -283,7 +283,9 @@ def test_a_process_that_stays_in_our_namespace_is_refused(
 
 def test_without_the_package_it_says_what_to_install(host: Host) -> None:
     vassal = host.vassal()
-    script = "import sys; sys.modules['pyroute2'] = None; from emperor.runtime import veth;"
+    script = (
+        "import sys; sys.modules['pyroute2'] = None; from emperor.runtime.networks import veth;"
+    )
     words = program(vassal.pid, "--name first --bridge b")[4:]
     done = host.run(sys.executable, "-P", "-c", f"{script} sys.exit(veth.main())", *words)
     assert done.returncode == 1

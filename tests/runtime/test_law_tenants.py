@@ -24,8 +24,8 @@ from emperor.runtime import events as ev
 from emperor.runtime.events import Cause
 from emperor.runtime.launch import LaunchSpec
 from emperor.runtime.law.state import Phase
-from emperor.runtime.privileges import Owner
 from emperor.runtime.protocol import Word
+from emperor.runtime.tenants.privileges import Owner
 
 FIRST = replace(ONE, owner=Owner(uid=20001, gid=20001))
 SECOND = replace(ONE, digest="second", owner=Owner(uid=20002, gid=20002))

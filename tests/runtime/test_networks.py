@@ -2,7 +2,7 @@
 
 import pytest
 
-from emperor.runtime.networks import ADDRESS, INTERFACE, Networks
+from emperor.runtime.networks.directory import ADDRESS, INTERFACE, Networks
 
 A, B, C = (("/v", f"{name}.ini") for name in "abc")
 

@@ -12,16 +12,16 @@ from tests.support.vassal_history import ONE, program
 from emperor.runtime import events as ev
 from emperor.runtime.addresses import Address, Kind
 from emperor.runtime.chronicle import Chronicle
-from emperor.runtime.equipment import Equipment
 from emperor.runtime.events import Cause
 from emperor.runtime.launch import LaunchSpec
 from emperor.runtime.law.gate import StartGate
 from emperor.runtime.law.state import Phase, Vassal
 from emperor.runtime.monitors.sightings import Attributes, Sighting, Stamp
+from emperor.runtime.programs.equipment import Equipment
+from emperor.runtime.programs.succession import Succession
 from emperor.runtime.protocol import Word
 from emperor.runtime.roster import Record, Roster
 from emperor.runtime.sockets import Listener, listen
-from emperor.runtime.succession import Succession
 from emperor.runtime.views import Key
 
 OLD, NEW = program("old", reload="rolling"), program("new", reload="rolling")

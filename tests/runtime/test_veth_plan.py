@@ -2,7 +2,11 @@
 
 import pytest
 
-from emperor.runtime.veth_plan import LONGEST_NAME_BYTES, address_for, interface_name
+from emperor.runtime.networks.veth_plan import (
+    LONGEST_NAME_BYTES,
+    address_for,
+    interface_name,
+)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from emperor.runtime.privileges import Identity
+from emperor.runtime.tenants.privileges import Identity
 
 SECONDS = 20.0
 

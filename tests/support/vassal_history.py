@@ -3,7 +3,7 @@
 import signal
 from dataclasses import dataclass, field, replace
 
-from emperor.compiler.program_values import Program
+from emperor.compiler.programs.values import Program
 from emperor.runtime import events as ev
 from emperor.runtime.events import Cause, Effect, Event
 from emperor.runtime.launch import LaunchSpec

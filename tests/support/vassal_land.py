@@ -15,8 +15,8 @@ from emperor.runtime.events import Event
 from emperor.runtime.law.gate import StartGate
 from emperor.runtime.law.state import Phase, Vassal
 from emperor.runtime.monitors.sightings import Attributes, Sighting, Stamp
+from emperor.runtime.programs.succession import Succession
 from emperor.runtime.roster import Record, Roster
-from emperor.runtime.succession import Succession
 from emperor.runtime.views import Key
 
 if TYPE_CHECKING:

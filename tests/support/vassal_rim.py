@@ -11,7 +11,7 @@ from typing import cast
 from tests.support.vassal_land import MONITOR, File, Land
 from tests.support.vassal_specs import spec_of
 
-from emperor.compiler.program_values import Program
+from emperor.compiler.programs.values import Program
 from emperor.runtime import events as ev
 from emperor.runtime.events import Event
 from emperor.runtime.launch import LaunchSpec

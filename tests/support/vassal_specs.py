@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-from emperor.compiler.program_values import Program
+from emperor.compiler.programs.values import Program
 from emperor.runtime.launch import LaunchSpec
-from emperor.runtime.privileges import Owner
+from emperor.runtime.tenants.privileges import Owner
 
 #: So many versions in a row are of one kind, so that edits mostly stay within it.
 _ROW = 24

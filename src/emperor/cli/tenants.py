@@ -43,8 +43,8 @@ class TenantRule(NamedTuple):
         """The ruling on one vassal's file as it is now."""
         if not self.is_tyrant or file.text is not None:
             return Ruling(jail=self.common)
-        from emperor.runtime.privileges import initgroups_of
-        from emperor.runtime.tyranny import Denied, judge
+        from emperor.runtime.tenants.privileges import initgroups_of
+        from emperor.runtime.tenants.tyranny import Denied, judge
 
         verdict = judge(
             os.path.abspath(os.path.join(file.directory, file.name)), nofollow=self.nofollow

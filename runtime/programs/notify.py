@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from emperor.runtime.privileges import Owner
+from emperor.runtime.tenants.privileges import Owner
 
 log = logging.getLogger("emperor.notify")
 

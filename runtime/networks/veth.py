@@ -1,7 +1,8 @@
 """Connects a vassal that has a network namespace of its own: a program for a hook.
 
-    python -P -m emperor.runtime.veth --pid PID --name IFNAME --bridge BRIDGE
-    python -P -m emperor.runtime.veth --pid PID --name IFNAME --gateway A/P --address A/P
+    python -P -m emperor.runtime.networks.veth --pid PID --name IFNAME WIRING
+
+where WIRING is ``--bridge BRIDGE`` or ``--gateway ADDRESS/LEN --address ADDRESS/LEN``.
 
 A pair of virtual interfaces is made: ``eth0`` in the namespace, IFNAME on the host. IFNAME
 joins the bridge; or it has the gateway's address and is the way to the vassal's, nothing else.
@@ -24,7 +25,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from emperor.runtime.exits import ERRORS_FOUND, SYSTEM_REFUSED
-from emperor.runtime.veth_plan import LONGEST_NAME_BYTES, Address, Wiring
+from emperor.runtime.networks.veth_plan import (
+    LONGEST_NAME_BYTES,
+    Address,
+    Wiring,
+)
 
 #: A vassal that is in the Emperor's own namespace after that many seconds stays there.
 DEADLINE_SECONDS = 5.0
@@ -56,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read(arguments: Sequence[str] | None) -> tuple[int, Wiring]:
-    parser = argparse.ArgumentParser(prog="emperor.runtime.veth", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="emperor.runtime.networks.veth", allow_abbrev=False)
     parser.add_argument("--pid", type=int, required=True)
     parser.add_argument("--name", type=_name, required=True)
     parser.add_argument("--bridge", type=_name)

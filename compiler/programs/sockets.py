@@ -9,8 +9,8 @@ from functools import cache
 from emperor.compiler.addresses import absolute, is_path, trouble
 from emperor.compiler.catalogue import everything
 from emperor.compiler.delivered import Acting
-from emperor.compiler.program_settings import Settings
-from emperor.compiler.program_values import HeldSocket
+from emperor.compiler.programs.settings import Settings
+from emperor.compiler.programs.values import HeldSocket
 
 _PLAIN_SETTERS = frozenset(
     f"uwsgi_opt_add_{name}" for name in ("socket", "socket_no_defer", "shared_socket")

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from emperor.compiler.actions import Unfit, command_of, limited, path
 from emperor.compiler.delivered import Acting
-from emperor.compiler.program_script import Step, hooks, label_of, must, should
-from emperor.compiler.program_settings import Settings
+from emperor.compiler.programs.script import Step, hooks, label_of, must, should
+from emperor.compiler.programs.settings import Settings
 from emperor.compiler.reader import Host
 
 #: How long uWSGI waits for things to appear, in seconds.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from emperor.runtime.capability_sets import (
+from emperor.runtime.tenants.capability_sets import (
     FILE_RIGHTS,
     CapabilitySets,
     bound_to,

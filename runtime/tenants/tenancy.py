@@ -16,8 +16,8 @@ from typing import Any
 
 from emperor.runtime.launch import BadSpec, CompileAnswer, LaunchSpec
 from emperor.runtime.monitors.sightings import Sighting
-from emperor.runtime.privileges import Owner, initgroups_of
-from emperor.runtime.tyranny import Denied, judge, judge_numbers
+from emperor.runtime.tenants.privileges import Owner, initgroups_of
+from emperor.runtime.tenants.tyranny import Denied, judge, judge_numbers
 
 #: How many paths one vassal's compile may depend on.
 MOST_DEPENDENCIES = 4096

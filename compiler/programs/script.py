@@ -14,7 +14,7 @@ from itertools import groupby
 from emperor.compiler.actions import Unfit, command_of
 from emperor.compiler.delivered import Acting
 from emperor.compiler.hooks import BadHook, Hook, parse_hook
-from emperor.compiler.program_settings import Settings
+from emperor.compiler.programs.settings import Settings
 
 #: A line of shell, or a tool whose words take the rest as their arguments.
 Step = str | tuple[str, ...]

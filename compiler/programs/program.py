@@ -15,14 +15,21 @@ from emperor.compiler.catalogue import everything
 from emperor.compiler.delivered import Acting, acting_options
 from emperor.compiler.diagnostics import Diagnostics
 from emperor.compiler.pipeline import Compiled
-from emperor.compiler.program_command import PROGRAMS, Command, Form, command
-from emperor.compiler.program_jail import OUTER_PID, become, forks, jail, left_out, unprivileged
-from emperor.compiler.program_policies import OWN_KEYS, policies
-from emperor.compiler.program_script import Step, hooks, variables, words
-from emperor.compiler.program_settings import Settings
-from emperor.compiler.program_sockets import sockets
-from emperor.compiler.program_steps import PID_FILES, first, last, limits, waits
-from emperor.compiler.program_values import HeldSocket, Program
+from emperor.compiler.programs.command import PROGRAMS, Command, Form, command
+from emperor.compiler.programs.jail import (
+    OUTER_PID,
+    become,
+    forks,
+    jail,
+    left_out,
+    unprivileged,
+)
+from emperor.compiler.programs.policies import OWN_KEYS, policies
+from emperor.compiler.programs.script import Step, hooks, variables, words
+from emperor.compiler.programs.settings import Settings
+from emperor.compiler.programs.sockets import sockets
+from emperor.compiler.programs.steps import PID_FILES, first, last, limits, waits
+from emperor.compiler.programs.values import HeldSocket, Program
 from emperor.compiler.reader import Host
 from emperor.compiler.render import printable
 from emperor.compiler.target import Target

@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from emperor.compiler.program_values import HeldSocket
+from emperor.compiler.programs.values import HeldSocket
 from emperor.runtime.addresses import Address, Kind, parse
-from emperor.runtime.privileges import Owner, as_files_of
+from emperor.runtime.programs.steering import Post, first, twin
 from emperor.runtime.sockets import Listener, Sharing, listen, parse_mode, parse_owner
-from emperor.runtime.steering import Post, first, twin
+from emperor.runtime.tenants.privileges import Owner, as_files_of
 
 log = logging.getLogger("emperor.held")
 

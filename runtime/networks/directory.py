@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 import sys
 
-from emperor.runtime.veth_plan import address_for, interface_name
+from emperor.runtime.networks.veth_plan import address_for, interface_name
 from emperor.runtime.views import Key
 
 #: What a vassal and its hooks are told: the address with its prefix, and the host's interface.
@@ -30,7 +30,7 @@ class Networks:
     @property
     def hook(self) -> list[str]:
         """The command that connects a vassal, for hooks that know its pid and ``told``."""
-        program = f"{shlex.quote(sys.executable)} -P -m emperor.runtime.veth"
+        program = f"{shlex.quote(sys.executable)} -P -m emperor.runtime.networks.veth"
         target = f'--pid "$UWSGI_VASSAL_PID" --name "${INTERFACE}"'
         if self._is_routed:
             place = f'--gateway {shlex.quote(self._wanted)} --address "${ADDRESS}"'

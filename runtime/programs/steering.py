@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from emperor.runtime.addresses import Address, Kind
-from emperor.runtime.reuseport import set_shared, steer
+from emperor.runtime.programs.reuseport import set_shared, steer
 from emperor.runtime.sockets import Listener, Sharing
 
 #: What is put behind a path until its socket takes over: heirs that are on their way out may

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emperor.compiler.delivered import Acting
-from emperor.compiler.program_settings import Settings
+from emperor.compiler.programs.settings import Settings
 
 #: uWSGI's own options, in the order in which it would come to them.
 _PATCHES = (

@@ -6,8 +6,8 @@ import functools
 import threading
 from queue import SimpleQueue
 
-from emperor.runtime.log_file import LogFile
-from emperor.runtime.privileges import Owner
+from emperor.runtime.programs.log_file import LogFile
+from emperor.runtime.tenants.privileges import Owner
 
 #: More than that does not wait for a slow disk, for one file and for all together.
 MOST_QUEUED_BYTES = 1024 * 1024

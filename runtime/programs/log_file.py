@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from emperor.runtime.privileges import Owner, as_files_of
+from emperor.runtime.tenants.privileges import Owner, as_files_of
 
 log = logging.getLogger("emperor.log_file")
 

@@ -12,9 +12,9 @@ from emperor.compiler.capabilities import (
     setpriv_names,
 )
 from emperor.compiler.chain import parse_namespaces
-from emperor.compiler.program_script import Step, hook_options, hooks, label_of, must
-from emperor.compiler.program_settings import Settings
-from emperor.compiler.program_steps import PID_FILES, pid_file
+from emperor.compiler.programs.script import Step, hook_options, hooks, label_of, must
+from emperor.compiler.programs.settings import Settings
+from emperor.compiler.programs.steps import PID_FILES, pid_file
 from emperor.compiler.reader import Host
 
 #: Who the program is to be.

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 
 from emperor.compiler.catalogue import own_option
-from emperor.compiler.program_settings import Settings
-from emperor.compiler.program_values import Program
+from emperor.compiler.programs.settings import Settings
+from emperor.compiler.programs.values import Program
 
 #: Every key of ours for a vassal that is a program.
 OWN_KEYS = (

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from emperor.runtime.tyranny_path import Entry, Link, Lost, Trail, quoted, walk
+from emperor.runtime.tenants.walk import Entry, Link, Lost, Trail, quoted, walk
 
 # A POSIX ACL that lets others write shows in here too: where there is one, the group's bits
 # of the mode are its mask, the most that any further user or group in it may have.

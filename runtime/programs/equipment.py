@@ -6,13 +6,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from emperor.compiler.program_values import Program
-from emperor.runtime.held import HeldSockets
-from emperor.runtime.journal import JournalSink
+from emperor.compiler.programs.values import Program
 from emperor.runtime.launch import LaunchSpec
-from emperor.runtime.notify import Notice, NotifySocket, remove_directory, runtime_directory
-from emperor.runtime.privileges import Owner
-from emperor.runtime.sinks import FileSink
+from emperor.runtime.programs.held import HeldSockets
+from emperor.runtime.programs.journal import JournalSink
+from emperor.runtime.programs.notify import (
+    Notice,
+    NotifySocket,
+    remove_directory,
+    runtime_directory,
+)
+from emperor.runtime.programs.sinks import FileSink
+from emperor.runtime.tenants.privileges import Owner
 
 #: The first descriptor of a program's listening sockets, as systemd has it.
 FIRST_SOCKET = 3

@@ -1,0 +1,1 @@
+"""Networks for vassals that have one of their own."""

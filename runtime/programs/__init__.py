@@ -1,0 +1,1 @@
+"""What programs that are not uWSGI are given: listening sockets, somebody to notify, a log."""

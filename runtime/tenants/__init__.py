@@ -1,0 +1,1 @@
+"""Whose vassal is whose, and what is done with whose rights."""
