@@ -30,7 +30,7 @@ class Record:
     last ones that were logged; ``dependencies`` belong to the last good compile. ``is_first``:
     it was there when the Emperor came, and has not been started yet. ``zergs`` are the keys of
     the instances that it asked for, and it is their ``lord``. ``heir`` is the process that is
-    to take its place, and it is that one's ``elder``; ``equipment`` is what both share.
+    to take its place, and it is that one's ``elder``; each has ``equipment`` of its own.
     """
 
     key: Key

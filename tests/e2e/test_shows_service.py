@@ -53,7 +53,7 @@ def test_the_life_of_a_service(one_town: Town, manager: Manager) -> None:
         manager.expect("READY=1")
         for vassal in ("one.ini", "two.ini", "three.ini"):
             # it is ready when all vassals are, and no sooner
-            assert "accepts requests" in _said_after(daemon, vassal, "touched: reloading")
+            _expect_after(daemon, vassal, "touched: reloading")
 
         os.unlink(town.path("three.ini"))
         manager.expect("STATUS=The Emperor is governing 2 vassals")
@@ -64,9 +64,14 @@ def test_the_life_of_a_service(one_town: Town, manager: Manager) -> None:
     assert manager.heard.count("STOPPING=1") == 1
 
 
-def _said_after(daemon: Daemon, vassal: str, text: str) -> list[str]:
-    said = daemon.said(vassal)
-    return said[said.index(text) + 1 :]
+def _expect_after(daemon: Daemon, vassal: str, text: str) -> None:
+    """It accepts requests after it has said that. The log is read by a thread of its own."""
+
+    def is_said() -> bool:
+        said = daemon.said(vassal)
+        return text in said and "accepts requests" in said[said.index(text) + 1 :]
+
+    eventually(is_said)
 
 
 def test_ready_is_said_after_the_first_look(one_town: Town) -> None:
@@ -107,7 +112,7 @@ def test_a_reload_is_over_when_one_of_them_fails(one_town: Town) -> None:
         daemon.process.send_signal(signal.SIGHUP)
         manager.expect("RELOADING=1")
         manager.expect("READY=1")
-        assert "accepts requests" in _said_after(daemon, "well.ini", "touched: reloading")
+        _expect_after(daemon, "well.ini", "touched: reloading")
     manager.close()
 
 

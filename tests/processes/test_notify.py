@@ -283,8 +283,9 @@ def test_descriptors_are_closed(directory: str, children: Children) -> None:
         before = len(os.listdir("/proc/self/fd"))
 
         def work() -> None:
-            store = [b"FDSTORE=1\nFDNAME=x"] * 20
-            send(court.socket.path, *store, descriptors=tuple([0] * 253))
+            # an ordinary user may have as many on the way as it may have open
+            store = [b"FDSTORE=1\nFDNAME=x"] * 3
+            send(court.socket.path, *store, descriptors=tuple([0] * 200))
             heard, ours = os.pipe()
             send(court.socket.path, b"BARRIER=1", descriptors=(ours,))
             os.close(ours)
