@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable, Sequence
 
 from emperor.runtime.protocol import frames
+from emperor.runtime.sockets import refuse_descriptors
 
 #: Numbers of the vassal's ends in the vassal; low, for programs that use select().
 COMMAND_TARGET = 3
 CONFIG_TARGET = 4
-
-# Linux 6.16: refuse descriptors. Closing one that came unasked could take as long as its sender
-# likes (SO_LINGER).
-_SO_PASSRIGHTS = 83
 
 #: More unread configs than this are not kept for a vassal that never reads.
 MOST_UNREAD_BYTES = 8 * 1024 * 1024
@@ -38,8 +34,7 @@ class Channel:
             self._their_command.close()
             raise
         self._command.setblocking(False)
-        with contextlib.suppress(OSError):
-            self._command.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
+        refuse_descriptors(self._command)
         self._config.setblocking(False)
         self._unsent = bytearray()
         self._is_writing = False

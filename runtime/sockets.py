@@ -15,6 +15,9 @@ from emperor.runtime.addresses import Address, Kind
 from emperor.runtime.programs.reuseport import found_list, set_shared
 from emperor.runtime.tenants.privileges import files_uid, identity
 
+# Linux 6.16 and newer; Python does not know its name.
+_SO_PASSRIGHTS = 83
+
 #: What ``bind`` gives a socket file, before the umask.
 _FULL_MODE = 0o777
 
@@ -90,6 +93,15 @@ def address_of(listening: socket.socket) -> Address:
     text = os.fsdecode(name)
     kind = Kind.ABSTRACT if text.startswith("\0") else Kind.UNIX
     return Address(kind=kind, name=text.removeprefix("\0"))
+
+
+def refuse_descriptors(channel: socket.socket) -> None:
+    """Let nobody send descriptors over one end of a pair, where the kernel can see to that.
+
+    To drop one that came unasked could take as long as its sender likes (SO_LINGER).
+    """
+    with contextlib.suppress(OSError):
+        channel.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
 
 
 def parse_owner(text: str) -> tuple[int | None, int | None]:

@@ -20,6 +20,7 @@ from emperor.runtime.compiling.link import Request, WorkerLink
 from emperor.runtime.compiling.start import FirstQuestion, Started, start_server
 from emperor.runtime.compiling.wire import Inbox, encode
 from emperor.runtime.launch import BadSpec, CompileAnswer, answer_from_data
+from emperor.runtime.sockets import refuse_descriptors
 from emperor.runtime.tenants.privileges import Owner
 
 _RETRY_SECONDS = 0.01
@@ -222,6 +223,7 @@ class CompileServer:
             return None  # the descriptor must travel with its own request
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
+        refuse_descriptors(ours)
         packet = encode({"op": "worker", "owner": None if owner is None else asdict(owner)})
         with theirs:
             try:
