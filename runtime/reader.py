@@ -11,7 +11,7 @@ import os
 import pwd
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 
 from emperor.compiler.loading import only_inside_uwsgi
@@ -30,7 +30,7 @@ class FileReader:
     "fd", "exec", "http". ``given`` are texts that nobody has to read any more, by their
     ``emperor://`` address without a section. ``opened`` are descriptors (O_PATH will do) of
     files, by their path: what is read is what they stand for, whatever has the name by now.
-    The commands in ``vital`` must succeed; ``before_commands`` are words in front of each.
+    The commands in ``vital`` must succeed; ``before_commands`` gives the words in front of one.
     With ``shown_as`` (uid and gid) the compile is told that it is done by that user."""
 
     def __init__(
@@ -41,7 +41,7 @@ class FileReader:
         given: Mapping[str, bytes] | None = None,
         opened: Mapping[str, int] | None = None,
         vital: frozenset[str] = frozenset(),
-        before_commands: tuple[str, ...] = (),
+        before_commands: Callable[[], tuple[str, ...]] = tuple,
         shown_as: tuple[int, int] | None = None,
     ) -> None:
         self._cwd = cwd if cwd is not None else os.getcwd()
@@ -136,7 +136,7 @@ class FileReader:
             cwd=self._cwd,
             most_bytes=MOST_BYTES,
             must_succeed=command in self._vital,
-            before=self._before_commands,
+            before=self._before_commands(),
         )
 
     def fetch(self, url: str) -> bytes:

@@ -24,9 +24,9 @@ def end_strays(workers: Container[int]) -> bool:
     may have so many processes and no more.
     """
     end = time.monotonic() + END_SECONDS
-    while strays := [pid for pid in children() if pid not in workers]:
-        _stop_all(strays, end)
-        for pid in strays:
+    while _strays(workers):
+        _stop_all(workers, end)
+        for pid in _strays(workers):
             owner = owner_of(pid)  # without CAP_KILL it takes a tenant to kill his own
             kill_group(pid, owner)
             kill_process(pid, owner)
@@ -36,16 +36,20 @@ def end_strays(workers: Container[int]) -> bool:
     return True
 
 
-def _stop_all(strays: list[int], end: float) -> None:
-    """Stop all that came of these, until there is nobody new."""
+def _strays(workers: Container[int]) -> list[int]:
+    return [pid for pid in children() if pid not in workers]
+
+
+def _stop_all(workers: Container[int], end: float) -> None:
+    """Stop all that came of workers which are no more, until there is nobody new."""
     stopped: set[int] = set()
     while time.monotonic() < end:
-        new = [(pid, parent) for pid, parent in _family(strays) if pid not in stopped]
+        new = [(pid, parent) for pid, parent in _family(_strays(workers)) if pid not in stopped]
         if not new:
             return
         for pid, parent in new:
-            _stop(pid, parent)
-            stopped.add(pid)
+            if _stop(pid, parent):
+                stopped.add(pid)
 
 
 def _family(pids: list[int]) -> Iterator[tuple[int, int]]:
@@ -54,29 +58,32 @@ def _family(pids: list[int]) -> Iterator[tuple[int, int]]:
     while ahead:
         pid, parent = ahead.pop()
         yield pid, parent
-        with (
-            contextlib.suppress(OSError),
-            open(f"/proc/{pid}/task/{pid}/children", "rb") as file,
-        ):
+        with contextlib.suppress(OSError), open(_listing(pid), "rb") as file:
             ahead += [(child, pid) for child in map(int, file.read().split())]
 
 
-def _stop(pid: int, parent: int) -> None:
-    """Stop a process, if it is still that parent's child."""
+def _listing(pid: int) -> str:
+    return f"/proc/{pid}/task/{pid}/children"
+
+
+def _stop(pid: int, parent: int) -> bool:
+    """Stop a process, if it is still that parent's child; says whether that is done with."""
     try:
         handle = os.pidfd_open(pid)
     except OSError:
-        return
+        return True
     try:
         owner = owner_of(pid)
-        if _parent_of(pid) == parent:
-            signal.pidfd_send_signal(handle, signal.SIGSTOP)
+        if _parent_of(pid) != parent:
+            return False  # another parent's by now, most likely ours
+        signal.pidfd_send_signal(handle, signal.SIGSTOP)
     except ProcessLookupError:
         pass
     except PermissionError:
         signal_process(pid, signal.SIGSTOP, owner)  # as its owner, who can reach nobody else
     finally:
         os.close(handle)
+    return True
 
 
 def _parent_of(pid: int) -> int | None:

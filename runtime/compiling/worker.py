@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import resource
@@ -28,11 +29,8 @@ MOST_TENANT_MEMORY = 512 * 1024**2
 #: What one compile of a tenant's, and each command in it, may take of a processor, in seconds.
 MOST_CPU_SECONDS = 20
 
-#: How many processes a tenant may have for its commands to start another.
-MOST_PROCESSES = 4096
-
-#: The kernel's limits for a tenant's commands, which they cannot lift.
-LIMITED = ("prlimit", f"--cpu={MOST_CPU_SECONDS}", f"--nproc={MOST_PROCESSES}", "--")
+#: How many processes and threads a tenant's command may add to those that the tenant has.
+MOST_PROCESSES = 256
 
 #: The largest file that a tenant's commands may write, in bytes.
 MOST_FILE_BYTES = 64 * 1024**2
@@ -114,6 +112,23 @@ def _limit(*, is_for_tenant: bool) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_FILE_BYTES, MOST_FILE_BYTES))
 
 
+def _limits() -> tuple[str, ...]:
+    """What the kernel holds a tenant's command to, as the words in front of it: a bomb of 4,096
+    processes keeps a small host busy before anybody can end it."""
+    most = _threads_of(os.getuid()) + MOST_PROCESSES
+    return ("prlimit", f"--cpu={MOST_CPU_SECONDS}", f"--nproc={most}", "--")
+
+
+def _threads_of(uid: int) -> int:
+    """How many threads a user has, which is what counts for the limit."""
+    found = 0
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{name}").st_uid == uid:
+                found += len(os.listdir(f"/proc/{name}/task"))
+    return found
+
+
 def _renew_cpu_limit() -> None:
     """Let the next compile have its time on the processor; whoever exceeds it is killed."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -157,7 +172,7 @@ def _compile(
         given=_given(file),
         opened={name: number for number in descriptors for name in _names(file)},
         vital=frozenset({own_command(file)} if job.templates.magic_exec else ()),
-        before_commands=LIMITED if job.is_for_tenant else (),
+        before_commands=_limits if job.is_for_tenant else tuple,
     )
     result = compile_vassal(
         file,

@@ -64,8 +64,8 @@ def kill_process(pid: int, owner: int | None = None) -> bool:
 def signal_main(pid: int, signum: int, *, owner: int | None, forks: bool) -> None:
     """Signal the main process of a vassal, whose number is ``pid``, a child of ours.
 
-    With ``forks`` that process is a wrapper, deaf and mute: its child is meant, and while
-    there is none, nobody. SIGKILL then goes to them all.
+    With ``forks`` that process is a wrapper: its child is meant, and while there is none, the
+    wrapper. SIGKILL then goes to them all.
     """
     if not forks:
         signal_process(pid, signum, owner)
@@ -76,18 +76,22 @@ def signal_main(pid: int, signum: int, *, owner: int | None, forks: bool) -> Non
 
 
 def _signal_child(wrapper: int, signum: int, owner: int | None) -> None:
-    for pid in _children_of(wrapper)[:1]:
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError:
-            return  # it is gone, or there is no descriptor left
-        try:
-            # The wrapper reaps its child, not we: only what is still a child of its is meant.
-            if pid in _children_of(wrapper):
-                signum = _as_heard(pid, signum)
-                _signal_one(partial(signal.pidfd_send_signal, pidfd, signum), owner)
-        finally:
-            os.close(pidfd)
+    children = _children_of(wrapper)
+    if not children:  # it has not come so far, or is on its way out: nobody else is there
+        signal_process(wrapper, signum, owner)
+        return
+    pid = children[0]
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return  # it is gone, or there is no descriptor left
+    try:
+        # The wrapper reaps its child, not we: only what is still a child of its is meant.
+        if pid in _children_of(wrapper):
+            signum = _as_heard(pid, signum)
+            _signal_one(partial(signal.pidfd_send_signal, pidfd, signum), owner)
+    finally:
+        os.close(pidfd)
 
 
 def _as_heard(pid: int, signum: int) -> int:
