@@ -297,7 +297,10 @@ def test_signals_to_a_wrapper_are_for_its_child() -> None:
         asyncio.run(scenario())
 
 
-def test_a_wrapper_without_a_child_is_killed_and_else_left_alone(child: str) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_a_wrapper_without_a_child_is_signalled_itself(
+    child: str, signum: signal.Signals
+) -> None:
     async def scenario() -> None:
         async with audience() as (session, lifeline):
             session.guardian.spawn(
@@ -305,9 +308,8 @@ def test_a_wrapper_without_a_child_is_killed_and_else_left_alone(child: str) -> 
             )
             pid = await session.spawned()
             lifeline.announced(1)
-            session.guardian.signal(pid, signal.SIGTERM)
-            session.guardian.signal(pid, signal.SIGKILL)
-            assert await session.exited() == (pid, -signal.SIGKILL)
+            session.guardian.signal(pid, signum)
+            assert await session.exited() == (pid, -signum)
 
     asyncio.run(scenario())
 
