@@ -130,6 +130,7 @@ class Server:
             self.channel.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             if owner is not None:
+                os.setsid()  # out of a group in which he could signal his own worker alone
                 _keep_only(descriptor)
                 become_tenant(owner)
             die_with_parent()  # after the change of user, which would undo it
