@@ -19,7 +19,7 @@ class Outfit:
     """The same for all vassals but for their owner and their address.
 
     ``environment`` is what vassals get, ``tenant_environment`` what tenants' ones get: a tenant
-    has no say in it (``tenancy.py``).
+    has no say in it (``tenants/tenancy.py``).
     """
 
     def __init__(
