@@ -16,6 +16,7 @@ from typing import Any
 
 from emperor.runtime.launch import BadSpec, CompileAnswer, LaunchSpec
 from emperor.runtime.monitors.sightings import Sighting
+from emperor.runtime.stamps import path_stamp
 from emperor.runtime.tenants.privileges import Owner, initgroups_of
 from emperor.runtime.tenants.tyranny import Denied, judge, judge_numbers
 
@@ -82,7 +83,7 @@ def denial(sighting: Sighting, denied: Denied) -> CompileAnswer:
     parts = path.split("/")
     paths = ["/".join(parts[:count]) for count in range(2, len(parts) + 1)] if path else []
     return CompileAnswer(
-        spec=None, diagnostics=(text,), dependencies=tuple((p, _stamp(p)) for p in paths)
+        spec=None, diagnostics=(text,), dependencies=tuple((p, path_stamp(p)) for p in paths)
     )
 
 
@@ -144,9 +145,3 @@ def _path(sighting: Sighting) -> str:
     return (
         name if name.startswith("/") else os.path.join(sighting.directory or os.getcwd(), name)
     )
-
-
-def _stamp(path: str) -> tuple[int, int, int] | None:
-    from emperor.runtime.stamps import path_stamp
-
-    return path_stamp(path)
