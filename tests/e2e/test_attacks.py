@@ -120,7 +120,9 @@ def test_who_a_command_is(under: Siege, what: str, option: tuple[str, str]) -> N
         assert not any("socket:" in target for _, target in opened), opened
         assert "Permission denied" in read(f"{home}/worker")
         assert "LISTEN_" not in read(f"{home}/env")
-        loot.text = f"uid {uid}, no groups, no capabilities, no_new_privs, descriptors 0 1 2"
+        loot.text = (
+            "the tenant's uid, no groups, no capabilities, no_new_privs, descriptors 0 1 2"
+        )
 
 
 def test_what_a_worker_holds(under: Siege) -> None:
@@ -149,20 +151,18 @@ def test_what_a_worker_holds(under: Siege) -> None:
         with open(f"{home}/gate", "w", encoding="ascii") as gate:
             gate.write("done")
         under.daemon.spawned(n("held", uid))
-        loot.text = f"uid {uid}, its connection and its own file"
+        loot.text = "the tenant's uid, its connection and its own file"
 
 
 # -- becoming somebody ---------------------------------------------------------------------
 
 
-def attempts(text: str, server: int) -> list[tuple[str, int]]:
+def attempts(text: str) -> list[tuple[str, int]]:
     """What a burglar could do, and to whom."""
     assert text.endswith("done\n"), text
     rows = [line.split() for line in text.splitlines()[:-1]]
     assert len(rows) > 20
-    done = [(what, int(target)) for what, target, result in rows if result == "yes"]
-    # all that a tenant can reach in the server's group is its own worker
-    return [one for one in done if one != ("kill-group", server)]
+    return [(what, int(target)) for what, target, result in rows if result == "yes"]
 
 
 def test_a_command_breaks_out(under: Siege) -> None:
@@ -197,7 +197,9 @@ def test_a_command_breaks_out(under: Siege) -> None:
         # its own worker it may stop and kill, and hurts nobody but itself
         own = {what for what, _ in attempts_until_dead(f"{home}/worker")}
         assert own <= {"limit", "schedule", "stop", "kill", "kill-group"}, own
-        loot.text = f"uid {uid}; of its worker: {', '.join(sorted(own)) or 'nothing'}"
+        loot.text = (
+            f"the tenant's uid; to its own worker: {', '.join(sorted(own)) or 'nothing'}"
+        )
 
 
 def attempts_until_dead(path: str) -> list[tuple[str, int]]:
@@ -226,10 +228,10 @@ def test_burglary(under: Siege, how: str) -> None:
             case _:
                 place.put_site(n("burglar", uid), uid, "hello", ("exec-pre-app", script))
         sets = fields(read(f"{home}/caps"))
-        assert attempts(read(f"{home}/loot"), under.daemon.compile_server) == []
+        assert attempts(read(f"{home}/loot")) == []
         assert sets.pop("CapBnd") is not None
         assert set(sets.values()) == {"0" * 16}
-        loot.text = f"uid {uid}, 0 capabilities, 0 of the attempts"
+        loot.text = "the tenant's uid, 0 capabilities, 0 of the attempts"
 
 
 def test_another_tenants_worker(under: Siege) -> None:
@@ -248,11 +250,11 @@ def test_another_tenants_worker(under: Siege) -> None:
         script = place.script(uid, "rob.sh", run)
         place.put_plain(n("burglar", uid), uid, ("x", f"@(exec://exec {script})"))
         under.daemon.spawned(n("burglar", uid))
-        assert attempts(read(f"{place.home(uid)}/loot"), under.daemon.compile_server) == []
+        assert attempts(read(f"{place.home(uid)}/loot")) == []
         with open(f"{place.home(victim)}/gate", "w", encoding="ascii") as gate:
             gate.write("done")
         under.daemon.spawned(n("victim", victim))
-        loot.text = f"uid {uid}, 0 of the attempts"
+        loot.text = "the tenant's uid, 0 of the attempts"
 
 
 # -- what is no file -----------------------------------------------------------------------
@@ -379,7 +381,11 @@ def test_a_command_leaves_processes_behind(under: Siege, how: str) -> None:
         ("1 GB of a sparse include", ["include = SPARSE"]),
         ("1 GB of a sparse value", ["x = @(SPARSE)"]),
         ("10 million rounds", ["for-times = 10000000", "x%(_) = y", "endfor ="]),
-        ("10 million rounds of a config", ["for-times = 10000000", "a = b", "endfor ="]),
+        (
+            "a million rounds of a million",
+            ["for-times = 1000000", "for-times = 1000000", "a = b", "endfor =", "endfor ="],
+        ),
+        ("a million entries", ["for-times = 1000000", "x%(_) = %(_)", "endfor ="]),
         (
             "placeholders that double",
             ["b0 = aaaaaaaa", *(f"b{n + 1} = %(b{n})%(b{n})%(b{n})%(b{n})" for n in range(16))],
@@ -423,7 +429,7 @@ def test_too_much(under: Siege, what: str, lines: list[str]) -> None:
         assert most < 700 * 2**20
         written = os.path.getsize(file) if os.path.exists(file) else 0
         assert written <= 64 * 2**20
-        loot.text = f"{taken:.1f} s, {most >> 20} MiB of memory"
+        loot.text = f"{taken:.1f} s, {round(most / 2**20, -1):.0f} MiB of memory"
         loot.text += f", {written >> 20} MiB on disk" if written else ""
 
 
@@ -546,8 +552,6 @@ def test_a_race_of_links(under: Siege) -> None:
                 os.symlink(target, new)
                 os.chown(new, uid, uid, follow_symlinks=False)
                 os.rename(new, path)
-                if rounds % 50 == 0:
-                    time.sleep(0.005)
                 rounds += 1
             if rounds % 7 == 0:
                 os.utime(mine)
@@ -562,14 +566,9 @@ def test_a_race_of_links(under: Siege) -> None:
         finally:
             is_over.set()
             thread.join()
-        under.remove(n("race", uid))
-        ran = (
-            set(Path(f"{home}/ran").read_text().split())
-            if os.path.exists(f"{home}/ran")
-            else set()
-        )
-        assert ran <= {str(uid)}
-        loot.text = f"uid {', '.join(sorted(ran)) or 'none'}, 0 bytes, in {rounds:,} exchanges"
+        # the last of them led to its own file
+        assert set(read(f"{home}/ran").split()) == {str(uid)}
+        loot.text = f"the tenant's uid, 0 bytes, in {rounds // 1000} thousand exchanges"
     assert not any("sesame" in line.message for line in under.daemon.lines)
 
 
