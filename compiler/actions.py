@@ -10,6 +10,10 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
+#: What every script of ours says and ends with; ``$0`` is the vassal.
+FUNCTIONS = r"""say() { printf '[emperor] %s: %s\n' "$0" "$1" >&2; }
+end() { say "$1 failed (exit code $2): the vassal is not started"; exit 1; }"""
+
 #: Action -> its arguments, as people are told.
 ARGUMENTS: dict[str, str] = {
     "exec": "COMMAND",

@@ -26,12 +26,15 @@ _WORDS = {
 # Sharing with the parent, which no spawned program does anyway.
 _WITHOUT_EFFECT = ("files", "io", "sysvsem")
 
-# Stays outside the pid namespace and waits for the one process inside. "unshare --fork" would
-# do as well, but before util-linux 2.40 it turns a death by SIGKILL into exit code 1, and it
-# keeps SIGTERM to itself. A limit of 0 is none.
-_WAIT_OUTSIDE = ("timeout", "--foreground", "0")
+#: Stays outside the pid namespace and waits for the one process inside. "unshare --fork" would
+#: do as well, but before util-linux 2.40 it turns a death by SIGKILL into exit code 1, and it
+#: keeps SIGTERM to itself. A limit of 0 is none.
+WAIT_OUTSIDE = ("timeout", "--foreground", "0")
 
+#: What setpriv(1) is told so that neither set outlives the change of the user.
+CLEARED = ("--inh-caps=-all", "--ambient-caps=-all")
 
+# Into the directory if whoever the program runs as may be there.
 _ENTER = ("/bin/sh", "-c", 'cd "$0" 2>/dev/null || cd /; exec "$@"')
 
 
@@ -104,7 +107,7 @@ def _unshare(jail: Jail) -> tuple[str, ...]:
     if not jail.namespaces:
         return ()
     root = ("--map-root-user",) if "user" in jail.namespaces else ()
-    wait = _WAIT_OUTSIDE if forks(jail) else ()
+    wait = WAIT_OUTSIDE if forks(jail) else ()
     return ("unshare", *(f"--{name}" for name in jail.namespaces), *root, "--", *wait)
 
 
@@ -124,9 +127,8 @@ def _setpriv(options: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _identity(jail: Jail) -> tuple[str, ...]:
-    cleared = ("--inh-caps=-all", "--ambient-caps=-all")
     if jail.owner is None:
-        return cleared if jail.drops_capabilities else ()
+        return CLEARED if jail.drops_capabilities else ()
     uid, gid = jail.owner
     groups = ("--groups", ",".join(map(str, jail.groups))) if jail.groups else ()
     return (
@@ -135,7 +137,7 @@ def _identity(jail: Jail) -> tuple[str, ...]:
         "--regid",
         str(gid),
         *(groups or ("--clear-groups",)),
-        *cleared,
+        *CLEARED,
     )
 
 

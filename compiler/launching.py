@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from emperor.compiler.actions import command_of, limited
+from emperor.compiler.actions import FUNCTIONS, command_of, limited
 from emperor.compiler.addresses import absolute, trouble
 from emperor.compiler.diagnostics import Diagnostics
 from emperor.compiler.hooks import parse_hook
@@ -27,9 +27,7 @@ _DEFAULT_PATH = "/bin:/usr/bin"
 #: The order in which uWSGI runs them.
 _KINDS = ("hook-as-vassal", "mount-as-vassal", "umount-as-vassal", "exec-as-vassal")
 
-_PROLOGUE = r"""say() { printf '[emperor] %s: %s\n' "$0" "$1" >&2; }
-end() { say "$1 failed (exit code $2): the vassal is not started"; exit 1; }
-{"""
+_PROLOGUE = f"{FUNCTIONS}\n{{"
 
 _EPILOGUE = """} </dev/null || exit 1
 exec "$@\""""

@@ -40,7 +40,8 @@ class Keepsakes:
         try:
             with open(self._path(key), encoding="utf-8") as file:
                 data = json.load(file)
-            if data.get("key") != list(key) or _owner(data.get("owner")) != owner:
+            whose = data.get("owner")
+            if data.get("key") != list(key) or (whose and Owner.from_data(whose)) != owner:
                 return None
             spec = answer_from_data(data).spec
             return None if spec is None else replace(spec, owner=owner)
@@ -55,12 +56,6 @@ class Keepsakes:
     def _path(self, key: tuple[str, str]) -> str:
         name = hashlib.sha256("\0".join(key).encode("utf-8", "surrogateescape")).hexdigest()
         return f"{self._directory}/{name[:32]}.json"
-
-
-def _owner(data: object) -> Owner | None:
-    if not isinstance(data, dict):
-        return None
-    return Owner(uid=data["uid"], gid=data["gid"], groups=tuple(data["groups"]))
 
 
 def _data(spec: LaunchSpec) -> dict[str, object]:
@@ -80,7 +75,7 @@ def _data(spec: LaunchSpec) -> dict[str, object]:
             "program": None if spec.program is None else asdict(spec.program),
             "forks": spec.forks,
         },
-        "owner": None if spec.owner is None else asdict(spec.owner),
+        "owner": None if spec.owner is None else spec.owner.as_data(),
         "diagnostics": [],
         "dependencies": [],
     }

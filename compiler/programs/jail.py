@@ -11,7 +11,7 @@ from emperor.compiler.capabilities import (
     parse_capabilities,
     setpriv_names,
 )
-from emperor.compiler.chain import parse_namespaces
+from emperor.compiler.chain import CLEARED, WAIT_OUTSIDE, parse_namespaces
 from emperor.compiler.programs.script import Step, hook_options, hooks, label_of, must
 from emperor.compiler.programs.settings import Settings
 from emperor.compiler.programs.steps import PID_FILES, pid_file
@@ -31,16 +31,10 @@ _TOO_LATE = (
     *hook_options("as-user"),
 )
 
-#: A process outside of the pid namespace that waits for the one inside, and ends as it does
-#: (see ``chain.py``).
-_WAIT_OUTSIDE = ("timeout", "--foreground", "0")
-
 #: The process's number outside of its own namespace, as a variable and how to find it: there
 #: ``$$`` is 1, but the old /proc still tells the old number.
 OUTER_PID = '"$EMPEROR_PID"'
 _REMEMBER_PID = "read -r EMPEROR_PID _ </proc/self/stat && export EMPEROR_PID"
-
-_CLEARED = ("--inh-caps=-all", "--ambient-caps=-all")
 
 
 def forks(settings: Settings) -> bool:
@@ -93,7 +87,7 @@ def _unshare(settings: Settings, name: str, already: tuple[str, ...]) -> Iterato
             f'a user namespace of its own has nobody but root ("{name}")',
             f'take it out, or "user" out of "{name}"',
         )
-    yield ("unshare", *options, "--", *(_WAIT_OUTSIDE if "pid" in found else ()))
+    yield ("unshare", *options, "--", *(WAIT_OUTSIDE if "pid" in found else ()))
     if "pid" in found and settings.has(*PID_FILES):
         yield must(_REMEMBER_PID, "finding the number of the process")
         yield from pid_file(settings, "pidfile", number=OUTER_PID)
@@ -135,7 +129,7 @@ def become(settings: Settings) -> Iterator[Step]:
         if not uid:  # whoever is still root would have all of them again in the program
             options.append(f"--bounding-set={sets}")
     elif options:
-        options += _CLEARED
+        options += CLEARED
     if options:
         yield ("setpriv", *options, "--")
 

@@ -11,16 +11,13 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
-from emperor.compiler.actions import Unfit, command_of
+from emperor.compiler.actions import FUNCTIONS, Unfit, command_of
 from emperor.compiler.delivered import Acting
 from emperor.compiler.hooks import BadHook, Hook, parse_hook
 from emperor.compiler.programs.settings import Settings
 
 #: A line of shell, or a tool whose words take the rest as their arguments.
 Step = str | tuple[str, ...]
-
-_FUNCTIONS = r"""say() { printf '[emperor] %s: %s\n' "$0" "$1" >&2; }
-end() { say "$1 failed (exit code $2): the vassal is not started"; exit 1; }"""
 
 #: What the program's standard input has is not for a hook. On each command and not around all
 #: of them: in a new root there may be no such file, and a group that fails is passed over.
@@ -47,7 +44,7 @@ def words(steps: Iterable[Step], name: str) -> tuple[str, ...]:
 
 def _script(lines: str) -> str:
     body = f'{lines}\nexec "$@"'
-    return f"{_FUNCTIONS}\n{body}" if re.search(r"\b(say|end) ", lines) else body
+    return f"{FUNCTIONS}\n{body}" if re.search(r"\b(say|end) ", lines) else body
 
 
 def label_of(option: Acting) -> str:

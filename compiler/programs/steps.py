@@ -1,7 +1,7 @@
 """What is done in front of a program by everybody: log, pid files, limits, directory.
 
 uWSGI's order, as a list of steps; what a jail and another user want stands between
-(``program_jail.py``).
+(``jail.py``).
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 
 from emperor.runtime.compiling.crew import Crew
 from emperor.runtime.compiling.link import Request, WorkerLink
@@ -224,7 +223,7 @@ class CompileServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
         refuse_descriptors(ours)
-        packet = encode({"op": "worker", "owner": None if owner is None else asdict(owner)})
+        packet = encode({"op": "worker", "owner": None if owner is None else owner.as_data()})
         with theirs:
             try:
                 sent = socket.send_fds(self._channel, [packet], [theirs.fileno()])

@@ -102,7 +102,8 @@ class Server:
                 self._preload()
                 drop(Identity.from_data(rest))
             case {"op": "worker", **rest}:
-                owner = _owner(rest.get("owner"))
+                whose = rest.get("owner")
+                owner = Owner.from_data(whose) if isinstance(whose, dict) else None
                 if owner is not None:
                     self._preload()
                 pid = self._fork(descriptors[0], owner)
@@ -150,13 +151,6 @@ def _keep_only(descriptor: int) -> None:
         if number > 2 and number != descriptor:
             with contextlib.suppress(OSError):  # the one that listed the directory
                 os.close(number)
-
-
-def _owner(data: object) -> Owner | None:
-    """Whom a worker is to become, as the daemon says it."""
-    if not isinstance(data, dict):
-        return None
-    return Owner(uid=data["uid"], gid=data["gid"], groups=tuple(data["groups"]))
 
 
 if __name__ == "__main__":

@@ -98,6 +98,15 @@ class Owner:
         if not (0 < self.uid < _NOBODY and 0 < self.gid < _NOBODY):
             raise ValueError(f"no tenant: uid {self.uid}, gid {self.gid}")
 
+    def as_data(self) -> dict[str, object]:
+        """The value as JSON has it."""
+        return {"uid": self.uid, "gid": self.gid, "groups": list(self.groups)}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Owner:
+        """The value that ``as_data`` wrote; raises KeyError or ValueError for anything else."""
+        return cls(uid=data["uid"], gid=data["gid"], groups=tuple(data["groups"]))
+
 
 def identity(uid: str | None, gid: str | None, groups: tuple[str, ...]) -> Identity:
     """Numbers for names, as uWSGI takes them: digits are a number; raises NoSuchIdentity."""

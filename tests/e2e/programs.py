@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
 from tests.e2e.asking import Control
 from tests.e2e.daemon import Daemon, eventually
 from tests.e2e.sites import get, in_format
@@ -23,7 +22,6 @@ EXAMPLES = f"{HOME}/examples/programs"
 #: Users of the tests, whom nobody knows by name.
 A_TENANT, ANOTHER_TENANT = 20101, 20102
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 #: Serves on descriptor 3 and says what it sees; the words of its command line change it.
 #: It speaks no Python that takes long to start.

@@ -16,13 +16,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-import pytest
 from tests.e2e.daemon import Daemon, eventually, reign
 from tests.e2e.sites import APP, Options, get, in_format
 from tests.support.tiny import compile_program
 from tests.support.uwsgi import Server, a_server
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 #: The user that a reduced Emperor is, and whose control and state nobody else has.
 EMPEROR = 20_050

@@ -23,12 +23,12 @@ from tests.e2e.tenants import (
     Siege,
     estate,
     fields,
-    needs_root,
     processes_of,
     read,
     siege,
     table,
 )
+from tests.support.marks import needs_root
 
 pytestmark = [pytest.mark.process, pytest.mark.uwsgi, needs_root]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 from tests.support.command import Done, emperor
+from tests.support.marks import needs_root
 from tests.support.package import schema
 
 FINE, ERRORS, USAGE, REFUSED = 0, 1, 2, 111
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 GOOD = "[uwsgi]\nsocket = /run/%n.sock\nprocesses = %(cores * 2)\ncores = 2\n"
 WARNED = "[uwgsi]\nsocket = :3031\n"

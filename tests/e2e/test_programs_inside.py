@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from tests.e2e.daemon import reign
-from tests.e2e.programs import A_TENANT, Yard, as_root, ready, yard
+from tests.e2e.programs import A_TENANT, Yard, ready, yard
+from tests.support.marks import needs_root
 
 pytestmark = pytest.mark.process
 
@@ -65,7 +66,7 @@ def test_sockets_and_what_is_said_of_them(place: Yard) -> None:
     assert not os.path.exists(f"{place.root}/second")  # with the vassal its sockets go
 
 
-@as_root
+@needs_root
 def test_user_group_and_no_capability(place: Yard) -> None:
     place.put_program(
         "lesser.ini",
@@ -82,7 +83,7 @@ def test_user_group_and_no_capability(place: Yard) -> None:
         assert int(seen["status"][name], 16) == 0, name
 
 
-@as_root
+@needs_root
 def test_a_privileged_patch_keeps_its_rights(place: Yard) -> None:
     # as uWSGI has it: before uid and gid
     place.put(

@@ -9,8 +9,9 @@ from functools import partial
 
 import pytest
 from tests.e2e.daemon import OUTPUT, reign
-from tests.e2e.programs import A_TENANT, Yard, as_root, ready, until, yard
+from tests.e2e.programs import A_TENANT, Yard, ready, until, yard
 from tests.e2e.sites import get
+from tests.support.marks import needs_root
 
 pytestmark = pytest.mark.process
 
@@ -86,7 +87,7 @@ def test_the_log_that_uwsgi_would_have(place: Yard) -> None:
         assert os.stat(f"{place.root}/one.log").st_mode & 0o777 == 0o640
 
 
-@as_root
+@needs_root
 def test_a_tenants_log_is_written_with_the_tenants_rights(place: Yard) -> None:
     for directory, owner in (("his", A_TENANT), ("not-his", 0)):
         os.mkdir(f"{place.root}/{directory}")

@@ -12,7 +12,6 @@ from tests.e2e.programs import (
     A_TENANT,
     EXAMPLES,
     Yard,
-    as_root,
     needed,
     needed_server,
     ready,
@@ -21,6 +20,7 @@ from tests.e2e.programs import (
     yard,
 )
 from tests.e2e.sites import free_port, get
+from tests.support.marks import needs_root
 
 pytestmark = pytest.mark.process
 
@@ -129,7 +129,7 @@ def test_every_example_serves_and_reloads(copy: Copy) -> None:
     assert "stopping" in copy.text("run/worker.log")
 
 
-@as_root
+@needs_root
 def test_nginx_as_an_ordinary_user(copy: Copy) -> None:
     needed("nginx", "Debian: nginx-light")
     place = copy.place

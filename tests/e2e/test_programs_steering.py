@@ -20,7 +20,6 @@ from tests.e2e.daemon import Daemon, reign
 from tests.e2e.programs import (
     A_TENANT,
     Yard,
-    as_root,
     needed_server,
     ready,
     real,
@@ -29,6 +28,7 @@ from tests.e2e.programs import (
 )
 from tests.e2e.sites import free_port, get
 from tests.e2e.tenants import KINDS
+from tests.support.marks import needs_root
 
 pytestmark = pytest.mark.process
 
@@ -152,7 +152,7 @@ def test_no_request_is_lost(place: Yard, server: str) -> None:
         assert "shared with" not in str(daemon)
 
 
-@as_root
+@needs_root
 @pytest.mark.parametrize(
     ("server", "kind"), [("uvicorn", "root"), ("gunicorn", "root"), ("uvicorn", "reduced")]
 )

@@ -13,13 +13,13 @@ from tests.e2e.programs import (
     A_TENANT,
     ANOTHER_TENANT,
     Yard,
-    as_root,
     needed,
     needed_server,
     ready,
     yard,
 )
 from tests.e2e.sites import APP, get, request
+from tests.support.marks import needs_root
 from tests.support.uwsgi import a_server
 
 pytestmark = pytest.mark.process
@@ -86,7 +86,7 @@ def shared_packages(place: Yard) -> str:
     return packages
 
 
-@as_root
+@needs_root
 @pytest.mark.parametrize("mode", ["tyrant", "tyrant-pid"])
 def test_gunicorn_as_a_tenant(place: Yard, mode: str) -> None:
     place.write("app.py", _TENANTS_APP)
@@ -131,7 +131,7 @@ def app(environ, start_response):
 # -- pid namespaces ----------------------------------------------------------------------------
 
 
-@as_root
+@needs_root
 @pytest.mark.parametrize("whose", ["emperor", "vassal"])
 def test_a_program_in_a_pid_namespace(place: Yard, whose: str) -> None:
     is_own = whose == "vassal"
@@ -184,7 +184,8 @@ def put_program(place: Yard, owner: int | None) -> None:
 
 @pytest.mark.uwsgi
 @pytest.mark.parametrize(
-    "mode", [mode if mode == "plain" else pytest.param(mode, marks=as_root) for mode in MODES]
+    "mode",
+    [mode if mode == "plain" else pytest.param(mode, marks=needs_root) for mode in MODES],
 )
 @pytest.mark.parametrize("put", [put_uwsgi, put_program], ids=["uwsgi", "program"])
 def test_the_daemon_is_killed_and_nothing_is_left(place: Yard, put: Put, mode: str) -> None:

@@ -21,7 +21,6 @@ from tests.e2e.tenants import (
     edition_of,
     estate,
     fields,
-    needs_root,
     put_edition,
     read,
     rigged,
@@ -29,6 +28,7 @@ from tests.e2e.tenants import (
 )
 from tests.plugins.install import install
 from tests.support.lesser import told_by_child
+from tests.support.marks import needs_root
 
 pytestmark = [pytest.mark.process, pytest.mark.uwsgi, needs_root]
 

@@ -14,12 +14,12 @@ from tests.e2e.tenants import (
     Estate,
     estate,
     fields,
-    needs_root,
     processes_of,
     read,
     rigged,
     vassals_of,
 )
+from tests.support.marks import needs_root
 
 pytestmark = [pytest.mark.process, pytest.mark.uwsgi, needs_root]
 

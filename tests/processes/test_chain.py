@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from tests.support.guardian_court import DEADLINE_SECONDS, Lifeline
+from tests.support.marks import needs_root
 
 from emperor.compiler.chain import Jail, chain
 
 pytestmark = pytest.mark.process
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 EMPEROR = 20000
 UID, GID = 20001, 20002

@@ -27,10 +27,10 @@ from tests.support.lesser import (
     REDUCED,
     TENANT,
     capability_sets,
-    needs_root,
     status_fields,
     told_by_child,
 )
+from tests.support.marks import needs_root
 
 from emperor.runtime.guardian.children import become_subreaper, children, reap_all
 from emperor.runtime.guardian.groups import kill_group

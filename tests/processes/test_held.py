@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.marks import needs_root
 
 from emperor.compiler.programs.values import HeldSocket
 from emperor.runtime.addresses import parse
@@ -16,7 +17,6 @@ from emperor.runtime.tenants.privileges import Owner
 
 pytestmark = pytest.mark.process
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 PATIENCE_SECONDS = 20.0
 

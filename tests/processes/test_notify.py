@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.marks import needs_root
 
 from emperor.runtime.programs.notify import (
     MOST_BYTES,
@@ -30,7 +31,6 @@ from emperor.runtime.tenants.privileges import Owner
 
 pytestmark = pytest.mark.process
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 PATIENCE_SECONDS = 20.0
 

@@ -14,11 +14,11 @@ from tests.support.lesser import (
     REDUCED,
     TENANT,
     capability_sets,
-    needs_root,
     output_of,
     status_fields,
     told_by_child,
 )
+from tests.support.marks import needs_root
 
 from emperor.runtime.tenants.capability_sets import CapabilitySets, current_sets
 from emperor.runtime.tenants.privileges import (

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.support.marks import needs_root
 from tests.support.uwsgi import the_uwsgi
 
 from emperor.compiler.diagnostics import Diagnostic, Diagnostics, Severity
@@ -19,7 +20,6 @@ from emperor.compiler.vassal import VassalFile
 from emperor.runtime.reader import FileReader
 
 pytestmark = pytest.mark.process
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 DEADLINE_SECONDS = 20.0
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"

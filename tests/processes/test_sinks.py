@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.marks import needs_root
 
 from emperor.runtime.programs.journal import RETRY_SECONDS as JOURNAL_RETRY_SECONDS
 from emperor.runtime.programs.journal import JournalSink
@@ -20,7 +21,6 @@ from emperor.runtime.tenants.privileges import Owner
 
 pytestmark = pytest.mark.process
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 PATIENCE_SECONDS = 20.0
 

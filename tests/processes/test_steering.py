@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.support.marks import needs_root
 
 from emperor.compiler.programs.values import HeldSocket
 from emperor.runtime.addresses import LONGEST_PATH_BYTES, Address, Kind, parse
@@ -20,7 +21,6 @@ from emperor.runtime.tenants.privileges import Owner
 
 pytestmark = pytest.mark.process
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 PATIENCE_SECONDS = 20.0
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.e2e.tenants import Estate, estate, needs_root
+from tests.e2e.tenants import Estate, estate
+from tests.support.marks import needs_root
 
 from emperor.runtime.launch import BadSpec, CompileAnswer, LaunchSpec
 from emperor.runtime.monitors.sightings import Attributes, Sighting, Stamp

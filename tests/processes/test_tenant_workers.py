@@ -19,10 +19,10 @@ from tests.e2e.tenants import (
     QUIET,
     Siege,
     fields,
-    needs_root,
     read,
     siege,
 )
+from tests.support.marks import needs_root
 
 pytestmark = [pytest.mark.process, pytest.mark.uwsgi, needs_root]
 

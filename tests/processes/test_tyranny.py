@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from tests.support.marks import needs_root
 
 from emperor.runtime.tenants.tyranny import Admitted, Denied, judge, judge_numbers
 from emperor.runtime.tenants.walk import STEP_LIMIT, quoted
 
 pytestmark = pytest.mark.process
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 ALICE, BOB, EMPEROR = 20001, 20002, 20009
 MINE = ALICE if os.geteuid() == 0 else os.geteuid()
 MY_GROUP = ALICE if os.geteuid() == 0 else os.getegid()
@@ -117,13 +117,13 @@ def test_a_tenants_file_runs_as_the_tenant(home: Path) -> None:
     assert admitted(path) == owned(path)
 
 
-@AS_ROOT
+@needs_root
 def test_uid_and_gid_are_those_of_the_file(home: Path) -> None:
     path = file(home / "app.ini", ALICE, BOB, mode=0o600)
     assert admitted(path) == (ALICE, BOB, str(path))
 
 
-@AS_ROOT
+@needs_root
 def test_roots_file_is_refused(home: Path) -> None:
     path = file(home / "app.ini", 0, ALICE)
     verdict = denied(path)
@@ -131,7 +131,7 @@ def test_roots_file_is_refused(home: Path) -> None:
     assert verdict.remedy == f"chown USER:GROUP {path}"
 
 
-@AS_ROOT
+@needs_root
 def test_the_group_of_root_is_refused(home: Path) -> None:
     path = file(home / "app.ini", ALICE, 0)
     verdict = denied(path)
@@ -139,7 +139,7 @@ def test_the_group_of_root_is_refused(home: Path) -> None:
     assert verdict.remedy == f"chown :GROUP {path}"
 
 
-@AS_ROOT
+@needs_root
 def test_a_user_of_the_host_is_called_by_name(home: Path) -> None:
     nobody = 65534
     verdict = denied(file(home / "app.ini", nobody, 0))
@@ -279,7 +279,7 @@ def test_a_parent_is_that_of_the_links_goal(home: Path) -> None:
     assert admitted(f"{home}/jump/../app.ini") == owned(right)
 
 
-@AS_ROOT
+@needs_root
 def test_a_link_to_the_file_is_its_owners(home: Path) -> None:
     path = link(home / "app.ini", file(home / "real.ini"), BOB)
     verdict = denied(path)
@@ -290,7 +290,7 @@ def test_a_link_to_the_file_is_its_owners(home: Path) -> None:
     assert admitted(path) == owned(home / "real.ini")
 
 
-@AS_ROOT
+@needs_root
 @pytest.mark.parametrize("owner", [0, BOB])
 def test_every_further_link_to_the_file_is_its_owners(home: Path, owner: int) -> None:
     link(home / "between.ini", file(home / "real.ini"), owner)
@@ -300,7 +300,7 @@ def test_every_further_link_to_the_file_is_its_owners(home: Path, owner: int) ->
     assert admitted(path) == owned(home / "real.ini")
 
 
-@AS_ROOT
+@needs_root
 def test_a_link_to_a_directory_is_roots_or_the_directorys_owners(home: Path) -> None:
     path = file(directory(home / "releases") / "app.ini")
     current = link(home / "current", "releases", BOB)
@@ -315,7 +315,7 @@ def test_a_link_to_a_directory_is_roots_or_the_directorys_owners(home: Path) -> 
     assert admitted(current / "app.ini") == owned(path)
 
 
-@AS_ROOT
+@needs_root
 def test_what_counts_is_the_directory_at_the_end_of_all_links(home: Path) -> None:
     file(directory(home / "real", ALICE) / "app.ini")
     link(directory(home / "bobs", BOB) / "on", home / "real", ALICE)
@@ -323,7 +323,7 @@ def test_what_counts_is_the_directory_at_the_end_of_all_links(home: Path) -> Non
     assert f"the link {home}/current belongs" in denied(home / "current" / "app.ini").reason
 
 
-@AS_ROOT
+@needs_root
 def test_without_following_the_link_says_who(home: Path) -> None:
     real = file(home / "skeleton.ini", 0, 0)
     path = link(home / "app.ini", "skeleton.ini", ALICE, BOB)
@@ -333,7 +333,7 @@ def test_without_following_the_link_says_who(home: Path) -> None:
     assert "skeleton.ini of root, uid 0 (mode 0666)" in denied(path, nofollow=True).reason
 
 
-@AS_ROOT
+@needs_root
 @pytest.mark.parametrize(("uid", "gid"), [(0, ALICE), (ALICE, 0)])
 def test_without_following_roots_link_is_refused(home: Path, uid: int, gid: int) -> None:
     file(home / "real.ini")
@@ -342,7 +342,7 @@ def test_without_following_roots_link_is_refused(home: Path, uid: int, gid: int)
     assert verdict.remedy.startswith("chown -h ")
 
 
-@AS_ROOT
+@needs_root
 def test_without_following_only_the_first_link_counts(home: Path) -> None:
     file(home / "real.ini", 0, 0)
     link(home / "between.ini", "real.ini", BOB)
@@ -350,7 +350,7 @@ def test_without_following_only_the_first_link_counts(home: Path) -> None:
     assert admitted(path, nofollow=True) == (ALICE, ALICE, f"{home}/real.ini")
 
 
-@AS_ROOT
+@needs_root
 def test_without_following_a_file_and_a_detour_are_judged_as_ever(home: Path) -> None:
     path = file(home / "app.ini")
     assert admitted(path, nofollow=True) == owned(path)
@@ -483,7 +483,7 @@ def test_without_descriptors_the_system_has_the_word(home: Path) -> None:
     assert admitted(path) == owned(path)
 
 
-@AS_ROOT
+@needs_root
 def test_an_emperor_who_is_not_root_needs_to_be_let_through(public: Path) -> None:
     path = file(directory(public / "alice", ALICE, 0o700) / "app.ini", ALICE, mode=0o600)
     reason, remedy = as_user(EMPEROR, lambda: verdict_of(path))
@@ -493,7 +493,7 @@ def test_an_emperor_who_is_not_root_needs_to_be_let_through(public: Path) -> Non
     assert as_user(EMPEROR, lambda: verdict_of(path)) == [str(ALICE), str(ALICE)]
 
 
-@AS_ROOT
+@needs_root
 def test_links_of_an_emperor_who_is_not_root_are_good_for_directories(public: Path) -> None:
     file(directory(public / "alice", ALICE) / "app.ini", ALICE)
     shown = link(public / "shown", "alice", EMPEROR) / "app.ini"
@@ -592,14 +592,14 @@ def test_race_for_the_file(home: Path) -> None:
         race(path, nofollow=False, may_be={(MINE, MY_GROUP)})
 
 
-@AS_ROOT
+@needs_root
 def test_race_for_the_owner_of_the_file(home: Path) -> None:
     path = file(home / "app.ini")
     with exchanging((path, bad(file(home / "spare.ini", 0, 0)))):
         race(path, nofollow=False, may_be={(ALICE, ALICE)})
 
 
-@AS_ROOT
+@needs_root
 def test_race_between_a_file_and_a_link_to_anothers(home: Path) -> None:
     path = file(home / "app.ini")
     bad(file(home / "bobs.ini", BOB))
@@ -607,7 +607,7 @@ def test_race_between_a_file_and_a_link_to_anothers(home: Path) -> None:
         race(path, nofollow=False, may_be={(ALICE, ALICE)})
 
 
-@AS_ROOT
+@needs_root
 def test_race_for_the_link(home: Path) -> None:
     file(home / "good.ini")
     bad(file(home / "bobs.ini", BOB))
@@ -616,7 +616,7 @@ def test_race_for_the_link(home: Path) -> None:
         race(path, nofollow=False, may_be={(ALICE, ALICE)})
 
 
-@AS_ROOT
+@needs_root
 def test_race_for_the_link_that_says_who(home: Path) -> None:
     file(home / "skeleton.ini", 0, 0)
     path = link(home / "app.ini", "skeleton.ini", ALICE, ALICE)
@@ -632,7 +632,7 @@ def test_race_for_a_directory(home: Path) -> None:
         race(path, nofollow=False, may_be={(MINE, MY_GROUP)})
 
 
-@AS_ROOT
+@needs_root
 def test_race_for_a_link_to_a_directory(home: Path) -> None:
     file(directory(home / "1") / "app.ini")
     bad(file(directory(home / "2", BOB) / "app.ini"))

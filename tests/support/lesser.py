@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from emperor.runtime.tenants.privileges import Identity
 
 SECONDS = 20.0
@@ -23,8 +21,6 @@ CHAIN = [
     *f"setpriv --reuid {TENANT} --regid {TENANT} --clear-groups".split(),
     *"--inh-caps=-all --ambient-caps=-all --".split(),
 ]
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 def told_by_child(action: Callable[[], Any]) -> Any:
