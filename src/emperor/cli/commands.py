@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from emperor.cli.options import CIRCUMSTANCES, DENY, FORMAT_IN, taking
 
 if TYPE_CHECKING:
     from emperor.runtime.views import Verb
@@ -32,12 +33,7 @@ def run_stub() -> None:
     show_default=True,
     help="What to print: the options in a format, the plan, or the command that is run.",
 )
-@click.option(
-    "--format-in",
-    type=click.Choice(["ini", "xml", "yaml", "json"]),
-    default="ini",
-    help="The format of standard input (PATH is -).",
-)
+@FORMAT_IN
 @click.option(
     "--explain",
     is_flag=False,
@@ -48,30 +44,8 @@ def run_stub() -> None:
 @click.option(
     "--effective", is_flag=True, help="Only what is left when all options had their say."
 )
-@click.option("--emperor-config", metavar="FILE", help="The Emperor's own configuration.")
-@click.option("--vassal-set", multiple=True, metavar="K=V", help="As the Emperor's vassal-set.")
-@click.option("--vassals-include", multiple=True, metavar="FILE", help="As the Emperor's.")
-@click.option(
-    "--vassals-include-before", multiple=True, metavar="FILE", help="As the Emperor's."
-)
-@click.option("--vassals-inherit", multiple=True, metavar="FILE", help="As the Emperor's.")
-@click.option(
-    "--vassals-inherit-before", multiple=True, metavar="FILE", help="As the Emperor's."
-)
-@click.option("--env", multiple=True, metavar="K=V", help="Add a variable to the environment.")
-@click.option("--clean-env", is_flag=True, help="Start from an empty environment.")
-@click.option("--strict", is_flag=True, help="uWSGI's strict, from the first line on.")
-@click.option(
-    "--allow",
-    default="file,fd",
-    show_default=True,
-    metavar="LIST",
-    help="Sources that may be read: file, fd, exec, http, all.",
-)
-@click.option("--uwsgi", metavar="VERSION|PATH", help="The uWSGI to compile for.")
-@click.option(
-    "--deny", type=click.Choice(["warnings"]), help="Let warnings count as errors do."
-)
+@CIRCUMSTANCES
+@DENY
 @click.option("--argv", is_flag=True, help="PATH... are uWSGI's own arguments (behind --).")
 def compile_command(paths: tuple[str, ...], **options: object) -> None:
     """Show what uWSGI makes of vassal files, and where each value comes from.
@@ -79,14 +53,12 @@ def compile_command(paths: tuple[str, ...], **options: object) -> None:
     PATH is a file, a directory, a glob (also glob://PATTERN), FILE:section, or - for standard
     input.
     """
-    from emperor.cli.compile import CompileRequest, run_compile
+    from emperor.cli.compile import run_compile
 
-    raise SystemExit(run_compile(CompileRequest.from_options(paths, options)))
+    raise SystemExit(run_compile(paths, options))
 
 
 # -- what asks a running daemon ------------------------------------------------------------
-
-Command = Callable[..., None]
 
 _NAMES = click.argument("names", nargs=-1, metavar="NAME...")
 _SOCKET = click.option("--socket", metavar="PATH", help="The daemon's control socket.")
@@ -110,29 +82,18 @@ _ROLLING = click.option(
 )
 
 
-def _taking(*parts: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """These arguments and options, shown in this order."""
-
-    def decorate(command: Command) -> Command:
-        for part in reversed(parts):
-            command = part(command)
-        return command
-
-    return decorate
-
-
-_TOLD = _taking(_NAMES, _ALL, _WAIT, _TIMEOUT, _SOCKET, _JSON)
+_TOLD = taking(_NAMES, _ALL, _WAIT, _TIMEOUT, _SOCKET, _JSON)
 
 
 @cli.command()
-@_taking(_NAMES, _WAIT, _TIMEOUT, _SOCKET, _JSON)
+@taking(_NAMES, _WAIT, _TIMEOUT, _SOCKET, _JSON)
 def status(**options: Any) -> None:
     """Show the vassals of the running daemon, or those named."""
     _look("table", options)
 
 
 @cli.command()
-@_taking(_NAMES, _SOCKET, _JSON)
+@taking(_NAMES, _SOCKET, _JSON)
 def why(**options: Any) -> None:
     """Tell why vassals are as they are, and what happens next."""
     if not options["names"]:
@@ -141,7 +102,7 @@ def why(**options: Any) -> None:
 
 
 @cli.command()
-@_taking(_NAMES, _ALL, _WAIT, _ROLLING, _TIMEOUT, _SOCKET, _JSON)
+@taking(_NAMES, _ALL, _WAIT, _ROLLING, _TIMEOUT, _SOCKET, _JSON)
 def reload(**options: Any) -> None:
     """Have vassals compiled again and reloaded."""
     _tell("reload", options)
